@@ -1,0 +1,236 @@
+"""The backward half of automatic differentiation: walks the graph that `apply` left, from the result to the leaves.
+
+Each Node turns the cotangent of its outputs into cotangents of its inputs, dx = dy J, by its kernel's vjp or by its row's
+formula. With `create_graph=True` the formulas run on Tensors instead of arrays: because a formula is written in the array
+API and Tensor implements it, the backward pass is then itself a recorded computation, and gradients of any order cost no
+further code.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from operator import attrgetter
+from typing import Any
+
+import numpy as np
+
+from .recording import enable_grad, no_grad
+from .tensor import Node, Tensor, wrap
+
+Edge = tuple[Any, int]  # (Node, output index), or (leaf Tensor, 0)
+_order = attrgetter("order")
+
+
+def backward(y: Tensor, dy: Any = None, *, retain_graph: bool = False, create_graph: bool = False) -> None:
+    """Adds the gradient of `y` to `.grad` of every leaf that requires grad and that `y` depends on.
+
+    dy: the cotangent, of y's shape and dtype; may be left out where y is a single number.
+    retain_graph: keep what the graph holds, so that it can be walked again.
+    create_graph: record the walk itself (and retain the graph), so that the gradients can be differentiated.
+    Raises, before any gradient was touched: RuntimeError for a y without history, a graph that was used and freed, or an
+    input that was changed since; ValueError or TypeError for a cotangent of another shape or dtype.
+    """
+    _walk(y, dy, None, retain_graph, create_graph)
+
+
+def gradients(
+    y: Tensor, xs: Sequence[Tensor], dy: Any = None, *, retain_graph: bool = False, create_graph: bool = False
+) -> tuple[Tensor, ...]:
+    """The gradient of `y` with respect to each of `xs` (leaves or not), touching no `.grad`; zeros where y ignores it."""
+    edges = [(x.node or x, x.index) for x in xs]
+    found = _walk(y, dy, dict.fromkeys(edges), retain_graph, create_graph)
+    return tuple(
+        g if isinstance(g, Tensor) else wrap(np.zeros(x.shape, x.dtype) if g is None else np.array(g))
+        for x, g in zip(xs, (found[edge] for edge in edges), strict=True)
+    )
+
+
+def _walk(y: Tensor, dy: Any, found: dict[Edge, Any] | None, retain: bool, create: bool) -> dict[Edge, Any]:
+    """The one loop. `found` None: add to the leaves' .grad; otherwise fill it with the cotangents of its edges."""
+    root: Any = y.node or y
+    dy = _cotangent(y, dy, create)
+    nodes = _nodes(root)
+    _validate(nodes)
+    needed = set(nodes) if found is None else _leading_to(nodes, found)
+    slots: dict[Any, list[Any]] = {}  # node or leaf -> the cotangent of each of its outputs, as far as it is summed up
+    owned: set[Edge] = set()  # slots whose array we allocated, by edge: an id() may be reused
+    _add(slots, owned, (root, y.index), dy)
+    with enable_grad() if create else no_grad():
+        for node in nodes:
+            dys = slots.pop(node, None)
+            if dys is None:
+                continue
+            if found is not None:
+                found.update({(node, i): d for i, d in enumerate(dys) if (node, i) in found})
+            if node not in needed:
+                continue
+            wanted = node.wanted if found is None else _wanted(node, needed, found)
+            lent = _lend(node, slots, owned) if found is None and node.kernel and not create else [None] * len(node.edges)
+            dxs = _vjp_on_tensors(node, dys, wanted) if create else _vjp(node, dys, wanted, lent)
+            edges = node.edges
+            if not (retain or create):
+                node.saved = node.y = node.residuals = None
+                node.edges = []
+            for edge, dx, offer in zip(edges, dxs, lent, strict=True):
+                if edge is None or dx is None:
+                    continue
+                written = offer is not None and dx is offer[0]  # "dx is the slot" is not enough: x + x returns dy twice
+                if found is None and type(edge[0]) is Tensor:
+                    _accumulate(edge[0], dx, written)
+                elif not written:
+                    _add(slots, owned, edge, dx)
+    for target, dys in slots.items():  # leaves
+        if found is None:
+            _accumulate(target, dys[0], False)
+        elif (target, 0) in found:
+            found[target, 0] = dys[0]
+    return found or {}
+
+
+def _cotangent(y: Tensor, dy: Any, create: bool) -> Any:
+    if not y.requires_grad:
+        raise RuntimeError("backward: this Tensor depends on nothing that requires grad; set requires_grad=True on a leaf")
+    if dy is None:
+        if y.size != 1:
+            raise ValueError(f"backward: y has shape {y.shape}; give a cotangent of that shape, or reduce y to one number")
+        dy = np.ones(y.shape, y.dtype)
+    t = dy if isinstance(dy, Tensor) else wrap(np.asarray(dy).view())
+    if t.shape != y.shape:
+        raise ValueError(f"backward: the cotangent has shape {t.shape}, but y has shape {y.shape}")
+    if t.dtype != y.dtype:
+        raise TypeError(f"backward: the cotangent is {t.dtype.name}, but y is {y.dtype.name}; cast it with astype")
+    return t if create else t.data
+
+
+def _nodes(root: Any) -> list[Node]:
+    """All nodes that `root` depends on, latest first: each comes before everything that it was computed from."""
+    if type(root) is not Node:
+        return []
+    seen, stack = {root}, [root]
+    while stack:
+        for edge in stack.pop().edges:
+            if edge is not None and type(edge[0]) is Node and edge[0] not in seen:
+                seen.add(edge[0])
+                stack.append(edge[0])
+    return sorted(seen, key=_order, reverse=True)
+
+
+def _validate(nodes: list[Node]) -> None:
+    for node in nodes:
+        if node.saved is None:
+            raise RuntimeError(
+                f"backward: the graph of {node.op.name} was used and freed; call the first backward with retain_graph=True"
+            )
+        for counter, value, name in node.versions:
+            if counter[0] != value:
+                raise RuntimeError(
+                    f"backward: {name} of {node.op.name} was changed after the forward pass; compute y again before backward"
+                )
+
+
+def _leading_to(nodes: list[Node], found: dict[Edge, Any]) -> set[Node]:
+    """The nodes through which a cotangent must pass to reach one of the edges in `found`."""
+    needed: set[Node] = set()
+    for node in reversed(nodes):
+        if any(_wanted(node, needed, found)):
+            needed.add(node)
+    return needed
+
+
+def _wanted(node: Node, needed: set[Node], found: dict[Edge, Any]) -> tuple[bool, ...]:
+    return tuple([edge is not None and (edge in found or edge[0] in needed) for edge in node.edges])
+
+
+def _add(slots: dict[Any, list[Any]], owned: set[Edge], edge: Edge, dx: Any) -> None:
+    """slots[edge] += dx, in place only where the array is our own."""
+    target, index = edge
+    slot = slots.get(target)
+    if slot is None:
+        slot = slots[target] = [None] * (len(target.op.outputs) if type(target) is Node else 1)
+    if slot[index] is None:
+        slot[index] = dx
+    elif edge in owned:
+        np.add(slot[index], dx, out=slot[index])
+    else:
+        slot[index] = slot[index] + dx
+        if type(slot[index]) is np.ndarray:
+            owned.add(edge)
+
+
+def _vjp(node: Node, dys: list[Any], wanted: tuple[bool, ...], lent: list[Any]) -> tuple[Any, ...]:
+    """On arrays, by the kernel that ran forward or by the formula. What a vjp reads is read-only by now."""
+    for dy in dys:
+        if type(dy) is np.ndarray:
+            dy.flags.writeable = False
+    if node.kernel is not None:
+        d = dys[0] if len(dys) == 1 else tuple(dys)
+        return node.kernel.vjp(d, node.y, *node.saved, residuals=node.residuals, wanted=wanted, into=lent, **node.params)
+    if len(dys) == 1:
+        return _formula(node, dys[0], node.y, node.saved, wanted)
+    full = tuple([np.zeros(s.shape, s.dtype) if d is None else d for d, s in zip(dys, node.y, strict=True)])
+    return _formula(node, full, node.y, node.saved, wanted)
+
+
+def _vjp_on_tensors(node: Node, dys: list[Any], wanted: tuple[bool, ...]) -> tuple[Any, ...]:
+    """The formula on Tensors that are connected to the graph where their arrays came from."""
+    saved = [_connected(a, edge) for a, edge in zip(node.saved or (), node.edges, strict=True)]
+    if len(dys) == 1:
+        return _formula(node, dys[0], _connected(node.y, (node, 0)), saved, wanted)
+    full = tuple([wrap(np.zeros(s.shape, s.dtype)) if d is None else d for d, s in zip(dys, node.y, strict=True)])
+    return _formula(node, full, tuple([_connected(a, (node, i)) for i, a in enumerate(node.y)]), saved, wanted)
+
+
+def _formula(node: Node, dy: Any, y: Any, saved: Any, wanted: tuple[bool, ...]) -> tuple[Any, ...]:
+    if node.op.takes_wanted:
+        return node.op.vjp(dy, y, *saved, wanted=wanted, **node.params)
+    return node.op.vjp(dy, y, *saved, **node.params)
+
+
+def _connected(a: Any, edge: Edge | None) -> Any:
+    if type(a) is not np.ndarray:
+        return a  # a Python number, None, or the Spec of what the row does not read
+    if edge is not None and type(edge[0]) is Tensor:
+        return edge[0]
+    t = wrap(a)
+    if edge is not None:
+        t.node, t.index, t.requires_grad = edge[0], edge[1], True
+    return t
+
+
+def _lend(node: Node, slots: dict[Any, list[Any]], owned: set[Edge]) -> list[Any]:
+    """For each input the array where a kernel may write or add its cotangent: (buffer, add), or None; each lent once."""
+    lent: list[Any] = [None] * len(node.edges)
+    seen: set[Edge] = set()
+    for i, edge in enumerate(node.edges):
+        if edge is None or edge in seen:
+            continue
+        seen.add(edge)
+        target, index = edge
+        if type(target) is Node:
+            lent[i] = (slots[target][index], True) if edge in owned else None
+        elif target.grad is None:
+            lent[i] = None if target.grad_home is None else (target.grad_home, False)
+        elif target.accumulator is not None and target.accumulator[0] is target.grad:
+            lent[i] = (target.accumulator[1], True)
+    return lent
+
+
+def _accumulate(leaf: Tensor, dx: Any, written: bool) -> None:
+    """leaf.grad += dx. A gradient is copied or added, never adopted: dx may be an array that others share.
+
+    written: the kernel put or added it there already, in the buffer that it was lent.
+    """
+    if dx.shape != leaf.shape:
+        raise ValueError(f"backward: a vjp gave a gradient of shape {dx.shape} for a leaf of shape {leaf.shape}")
+    if type(dx) is Tensor:
+        leaf.grad = dx if leaf.grad is None else leaf.grad + dx
+    elif leaf.grad is None:
+        home = leaf.grad_home if leaf.grad_home is not None else np.empty(leaf.shape, leaf.dtype)
+        if not written:
+            np.copyto(home, dx)
+        leaf.grad = wrap(home.view())
+        leaf.accumulator = (leaf.grad, home)
+    elif leaf.accumulator is None or leaf.accumulator[0] is not leaf.grad:
+        leaf.grad = wrap(leaf.grad.data + dx)  # somebody else's .grad: leave it as it was
+    elif not written:
+        np.add(leaf.accumulator[1], dx, out=leaf.accumulator[1])

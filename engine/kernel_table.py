@@ -1,0 +1,157 @@
+"""Which row has a kernel pair: the one place that names production kernels. A row that is not here runs its formula.
+
+A pair is a module with three functions (see the contract in kernels/README or any file there):
+
+    forward(*arrays, **params) -> (y, residuals)
+    vjp(dy, y, *arrays, residuals, wanted, into, **params) -> tuple
+    accepts(*arrays, **params) -> bool
+
+Numba is imported, and kernels are compiled or loaded from the cache, when the first array worth it comes along.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib import import_module
+from types import ModuleType, SimpleNamespace
+from typing import Any, get_args
+
+from ..reference import table as t
+from ..reference.op import Op
+from . import environment
+from .tensor import KERNELS
+
+CPU: dict[Op, str] = {
+    t.ATTENTION: "attention",
+    t.CROSS_ENTROPY: "cross_entropy",
+    t.DROPOUT: "dropout",
+    t.EMBEDDING: "embedding",
+    t.GELU: "gelu",
+    t.LAYER_NORM: "layer_norm",
+    t.LINEAR: "linear",
+    t.PACKED_ATTENTION: "packed_attention",
+    t.SOFTMAX: "softmax",
+}
+"""Row -> file in kernels/cpu."""
+
+SMALLEST = 1024
+"""Elements of the first input from which a kernel is worth it: below, a formula is done before a kernel has been loaded."""
+
+
+def kernel(op: Op) -> ModuleType | None:
+    """The production pair of a row for NumPy arrays, or None."""
+    stem = CPU.get(op)
+    if stem is None:
+        return None
+    from ..kernels.cpu import jit
+
+    _announce(jit.CACHE_FOLDER)
+    return import_module(f"..kernels.cpu.{stem}", __package__)
+
+
+def versions(op: Op) -> dict[str, Any]:
+    """Every pair of a row by name: the production one as "numba", and the other rungs of its ladder under their own."""
+    production = kernel(op)
+    if production is None:
+        return {}
+    return {"numba": production, **getattr(production, "RUNGS", {})}
+
+
+class _Lazy:
+    """Stands in the table until an array is large enough; then the kernel itself takes its place."""
+
+    def __init__(self, op: Op) -> None:
+        self.op = op
+
+    def accepts(self, *arrays: Any, **params: Any) -> bool:
+        if arrays[0].size < SMALLEST or arrays[0].dtype.kind != "f":
+            return False
+        pair = KERNELS[self.op] = _Sized(kernel(self.op))
+        return pair.accepts(*arrays, **params)
+
+    def forward(self, *arrays: Any, **params: Any) -> Any:
+        return KERNELS[self.op].forward(*arrays, **params)
+
+    def vjp(self, *args: Any, **params: Any) -> Any:
+        return KERNELS[self.op].vjp(*args, **params)
+
+
+class _Sized:
+    """A pair that leaves small arrays to the formula."""
+
+    def __init__(self, pair: Any) -> None:
+        self._accepts, self.forward, self.vjp = pair.accepts, pair.forward, pair.vjp
+
+    def accepts(self, *arrays: Any, **params: Any) -> bool:
+        return arrays[0].size >= SMALLEST and self._accepts(*arrays, **params)
+
+
+@contextmanager
+def use_kernels(mode: str) -> Iterator[Counter[str]]:
+    """Inside it rows run by kernels as `mode` says; gives a Counter of forward and backward kernel calls by row.
+
+    "auto": where a kernel accepts the arrays and they are not tiny. "off": formulas only. "force": every row that has a
+    kernel must run by it, whatever the size; RuntimeError where it does not accept the arrays.
+    """
+    before = dict(KERNELS)
+    calls: Counter[str] = Counter()
+    KERNELS.clear()
+    KERNELS.update(_pairs(mode, calls))
+    try:
+        yield calls
+    finally:
+        KERNELS.clear()
+        KERNELS.update(before)
+
+
+def _pairs(mode: str, calls: Counter[str] | None) -> dict[Op, Any]:
+    if mode not in get_args(environment.Kernels):
+        raise ValueError(f"use_kernels: mode is {mode!r}, but it must be auto, off or force")
+    if mode == "off":
+        return {}
+    pairs: dict[Op, Any] = {op: _Lazy(op) for op in CPU} if mode == "auto" else {op: _forced(op, kernel(op)) for op in CPU}
+    return pairs if calls is None else {op: _counted(op, pair, calls) for op, pair in pairs.items()}
+
+
+def _forced(op: Op, pair: Any) -> Any:
+    def accepts(*arrays: Any, **params: Any) -> bool:
+        if not pair.accepts(*arrays, **params):
+            shapes = ", ".join(f"{a.dtype.name} {a.shape}" for a in arrays if hasattr(a, "shape"))
+            raise RuntimeError(f"{op.name}: kernels are forced, but there is none for {shapes} with {params}")
+        return True
+
+    return SimpleNamespace(accepts=accepts, forward=pair.forward, vjp=pair.vjp)
+
+
+def _counted(op: Op, pair: Any, calls: Counter[str]) -> Any:
+    def forward(*arrays: Any, **params: Any) -> Any:
+        calls[f"{op.name} forward"] += 1
+        return pair.forward(*arrays, **params)
+
+    def vjp(*args: Any, **params: Any) -> Any:
+        calls[f"{op.name} backward"] += 1
+        return pair.vjp(*args, **params)
+
+    return SimpleNamespace(accepts=pair.accepts, forward=forward, vjp=vjp)
+
+
+_announced = False
+
+
+def _announce(folder: str | None) -> None:
+    """Says once what the wait is about, where no compiled kernels are in the cache yet."""
+    global _announced
+    if _announced:
+        return
+    _announced = True
+    from pathlib import Path
+
+    if folder is None or not any(Path(folder).glob("**/*.nbi")):
+        where = f" and kept in {folder}" if folder else ""
+        print(f"handgrad: compiling CPU kernels for this machine; done once{where}", file=sys.stderr, flush=True)
+
+
+KERNELS.update(_pairs(environment.read().kernels, None))

@@ -1,0 +1,58 @@
+"""A model folder: config.json, model.safetensors, tokenizer.json, in the Hugging Face layout."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from ..errors import UserError
+from ..files import load_tensors, read_text, save_tensors, write_text_atomically
+from ..text.tokenizer import CharacterTokenizer
+from .gpt import GPT
+
+_MODELS: dict[str, Any] = {"gpt2": GPT}
+
+
+def save_model(folder: str | Path, model: Any, tokenizer: Any = None) -> None:
+    """Writes the model (and its tokenizer), each file atomically, the weights last; the folder is made if need be."""
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    config, arrays = model.to_files()
+    write_text_atomically(folder / "config.json", json.dumps(config, indent=2) + "\n")
+    if tokenizer is not None:
+        tokenizer.save(folder)
+    save_tensors(folder / "model.safetensors", arrays, {"format": "np"})
+
+
+def read_config(folder: str | Path) -> dict[str, Any]:
+    """The content of config.json. UserError where the folder or the file is missing or broken."""
+    folder = Path(folder)
+    if not folder.is_dir():
+        raise UserError(f"{folder} is not a model folder: there is no such folder")
+    path = folder / "config.json"
+    if not path.exists():
+        raise UserError(f"{folder} is not a model folder: it has no config.json")
+    try:
+        config = json.loads(read_text(path))
+    except json.JSONDecodeError as error:
+        raise UserError(f"{path} is broken: it is not JSON ({error})") from error
+    if not isinstance(config, dict):
+        raise UserError(f"{path} is broken: it holds a {type(config).__name__}, but it must be an object")
+    return config
+
+
+def load_model(folder: str | Path) -> tuple[Any, CharacterTokenizer]:
+    """(model, tokenizer) of a folder that `save_model` wrote, the model in eval mode. UserError where something is off."""
+    config = read_config(folder)
+    kind = config.get("model_type")
+    if kind not in _MODELS:
+        raise UserError(f"{Path(folder) / 'config.json'} says model_type {kind!r}, but known are {', '.join(_MODELS)}")
+    arrays, _ = load_tensors(Path(folder) / "model.safetensors")
+    tokenizer = CharacterTokenizer.load(folder)
+    model = _MODELS[kind].from_files(config, arrays).eval()
+    if len(tokenizer) != model.config.vocab_size:
+        raise UserError(
+            f"{folder}: tokenizer.json knows {len(tokenizer)} characters, but the model has vocab_size {model.config.vocab_size}"
+        )
+    return model, tokenizer

@@ -1,0 +1,70 @@
+"""Text from a language model, one token at a time: temperature, top-k, top-p (nucleus, Holtzman et al. 2020)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+
+from ..random import Generator
+
+
+def check_sampling(temperature: float, top_k: int | None, top_p: float | None) -> None:
+    """ValueError with one sentence unless the three make sense."""
+    if not 0.0 <= temperature < float("inf"):
+        raise ValueError(f"generate: temperature is {temperature}, but it must be 0 (the likeliest token) or above")
+    if top_k is not None and top_k < 1:
+        raise ValueError(f"generate: top_k is {top_k}, but it must be at least 1")
+    if top_p is not None and not 0.0 < top_p <= 1.0:
+        raise ValueError(f"generate: top_p is {top_p}, but it must be above 0 and at most 1")
+
+
+def probabilities(logits: np.ndarray, *, temperature: float, top_k: int | None, top_p: float | None) -> np.ndarray:
+    """Logits (V,) -> the distribution (V,) to draw from, float64.
+
+    temperature divides the logits (0: all weight on the largest); top_k keeps the k likeliest tokens (ties with the
+    k-th too); top_p keeps the fewest likeliest tokens whose probabilities reach p.
+    """
+    x = logits.astype(np.float64)
+    if temperature == 0.0:
+        return np.eye(1, x.size, int(np.argmax(x)))[0]
+    if top_k is not None and top_k < x.size:
+        x = np.where(x < np.partition(x, -top_k)[-top_k], -np.inf, x)
+    x = (x - x.max()) / temperature
+    p = np.exp(x)
+    p /= p.sum()
+    if top_p is not None and top_p < 1.0:
+        order = np.argsort(-p, kind="stable")
+        before = np.cumsum(p[order]) - p[order]
+        p[order[before >= top_p]] = 0.0
+        p /= p.sum()
+    return p
+
+
+def generate(
+    model: Any,
+    ids: np.ndarray,
+    max_new_tokens: int,
+    *,
+    temperature: float = 1.0,
+    top_k: int | None = None,
+    top_p: float | None = None,
+    generator: Generator | None = None,
+) -> Iterator[int]:
+    """Yields max_new_tokens tokens that follow ids (T,), each as soon as it is drawn.
+
+    model: anything with next_logits(ids) -> (V,). The same generator state gives the same tokens.
+    """
+    check_sampling(temperature, top_k, top_p)
+    if len(ids) == 0:
+        raise ValueError("generate: the prompt is empty, but a model needs at least one token to go on from")
+    generator = generator or Generator(0)
+    ids = np.asarray(ids)
+    for _ in range(max_new_tokens):
+        p = probabilities(model.next_logits(ids), temperature=temperature, top_k=top_k, top_p=top_p)
+        drawn = float(generator.uniform((), np.float64))
+        token = int(np.searchsorted(np.cumsum(p), drawn, side="right"))
+        token = min(token, int(np.flatnonzero(p)[-1]))  # rounding may leave the sum just below the draw
+        ids = np.append(ids, token)
+        yield token

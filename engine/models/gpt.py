@@ -1,0 +1,174 @@
+"""GPT: a stack of pre-norm Transformer blocks that predicts the next token. GPT-2's architecture and names.
+
+B: batch, T: positions, C: n_embd, V: vocab_size.
+Source: Radford et al. 2019, "Language Models are Unsupervised Multitask Learners"; initial values as in GPT-2's code:
+N(0, 0.02), and N(0, 0.02 / sqrt(2 n_layer)) where a product ends in the residual stream.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+
+from .. import random
+from ..errors import UserError
+from ..nn import Dropout, Embedding, LayerNorm, Linear, Module, ModuleList, TransformerBlock
+from ..ops import cross_entropy
+from ..recording import no_grad
+from ..tensor import Tensor
+
+_CONV1D = ("attn.c_attn.weight", "attn.c_proj.weight", "mlp.c_fc.weight", "mlp.c_proj.weight")
+_HUGGING_FACE = {
+    "vocab_size": "vocab_size", "block_size": "n_positions", "n_layer": "n_layer", "n_head": "n_head", "n_embd": "n_embd",
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class GPTConfig:
+    """The sizes of a GPT. `bias` False leaves out the biases of Linear and LayerNorm, as nanoGPT does."""
+
+    vocab_size: int
+    block_size: int = 64
+    n_layer: int = 4
+    n_head: int = 4
+    n_embd: int = 128
+    dropout: float = 0.0
+    bias: bool = True
+
+    def __post_init__(self) -> None:
+        for name in ("vocab_size", "block_size", "n_layer", "n_head", "n_embd"):
+            value = getattr(self, name)
+            if type(value) is not int or value < 1:
+                raise UserError(f"GPT: {name} is {value!r}, but it must be a positive integer")
+        if self.n_embd % self.n_head:
+            raise UserError(f"GPT: n_embd is {self.n_embd}, which n_head {self.n_head} does not divide")
+        if not 0.0 <= self.dropout < 1.0:
+            raise UserError(f"GPT: dropout is {self.dropout}, but it must be at least 0 and below 1")
+
+    def to_dict(self) -> dict[str, Any]:
+        """The content of config.json, in Hugging Face's terms for GPT-2."""
+        names = {theirs: getattr(self, ours) for ours, theirs in _HUGGING_FACE.items()}
+        return {
+            "architectures": ["GPT2LMHeadModel"],
+            "model_type": "gpt2",
+            **names,
+            "activation_function": "gelu_new",
+            "layer_norm_epsilon": 1e-5,
+            "embd_pdrop": self.dropout,
+            "resid_pdrop": self.dropout,
+            "attn_pdrop": 0.0,
+            "tie_word_embeddings": True,
+            "bias": self.bias,
+        }
+
+    @classmethod
+    def from_dict(cls, config: Mapping[str, Any]) -> GPTConfig:
+        """The reverse of `to_dict`; also reads the config.json of a GPT-2 from elsewhere."""
+        if config.get("model_type") != "gpt2":
+            raise UserError(f"config.json says model_type {config.get('model_type')!r}, but a GPT needs 'gpt2'")
+        missing = [theirs for theirs in _HUGGING_FACE.values() if theirs not in config]
+        if missing:
+            raise UserError(f"config.json lacks {', '.join(missing)}")
+        sizes = {ours: config[theirs] for ours, theirs in _HUGGING_FACE.items()}
+        return cls(**sizes, dropout=float(config.get("resid_pdrop", 0.0)), bias=bool(config.get("bias", True)))
+
+
+class _Body(Module):
+    """Everything under the name `transformer`."""
+
+    def __init__(self, config: GPTConfig) -> None:
+        self.wte = Embedding(config.vocab_size, config.n_embd)
+        self.wpe = Embedding(config.block_size, config.n_embd)
+        self.drop = Dropout(config.dropout)
+        self.h = ModuleList(
+            TransformerBlock(config.n_embd, config.n_head, bias=config.bias, dropout=config.dropout)
+            for _ in range(config.n_layer)
+        )
+        self.ln_f = LayerNorm(config.n_embd, bias=config.bias)
+
+    def forward(self, ids: Any) -> Tensor:
+        x = self.wte(ids) + self.wpe(np.arange(ids.shape[-1]))  # (B, T, C)
+        x = self.drop(x)
+        for block in self.h:
+            x = block(x)
+        return self.ln_f(x)
+
+
+class GPT(Module):
+    """A language model; the output layer shares the embedding's weight.
+
+    model(ids) -> logits: ids (B, T) integers below vocab_size, T <= block_size; logits (B, T, V), at position t for the
+    token at t + 1.
+    """
+
+    def __init__(self, config: GPTConfig, *, generator: random.Generator | None = None) -> None:
+        self.config = config
+        self.transformer = _Body(config)
+        self.lm_head = Linear(config.n_embd, config.vocab_size, bias=False)
+        self.lm_head.weight = self.transformer.wte.weight
+        self._init(generator or random.default)
+
+    def _init(self, generator: random.Generator) -> None:
+        for name, parameter in self.named_parameters():
+            if parameter.ndim == 2:
+                std = 0.02 / math.sqrt(2 * self.config.n_layer) if name.endswith("c_proj.weight") else 0.02
+                parameter.copy_(generator.normal(parameter.shape) * np.float32(std))
+            elif name.endswith("bias"):
+                parameter.copy_(np.zeros(parameter.shape, np.float32))
+
+    def forward(self, ids: Any) -> Tensor:
+        T = ids.shape[-1]
+        if T > self.config.block_size:
+            raise ValueError(f"GPT: ids has {T} positions, but this model's block_size is {self.config.block_size}")
+        return self.lm_head(self.transformer(ids))
+
+    def loss(self, ids: Any, targets: Any) -> Tensor:
+        """Mean cross entropy of the next tokens, in nats. ids and targets (B, T)."""
+        return cross_entropy(self(ids), targets)
+
+    @no_grad()
+    def next_logits(self, ids: np.ndarray) -> np.ndarray:
+        """Logits (V,) of the token that follows ids (T,), of which the last block_size are seen."""
+        x = self.transformer(ids[None, -self.config.block_size :])  # (1, T, C)
+        return self.lm_head(x[:, -1]).numpy()[0]
+
+    def parameter_groups(self, weight_decay: float) -> list[dict[str, Any]]:
+        """Matrices, which decay, and vectors (biases and norms), which do not: what AdamW takes."""
+        parameters = list(self.parameters())
+        return [
+            {"params": [p for p in parameters if p.ndim >= 2], "weight_decay": weight_decay},
+            {"params": [p for p in parameters if p.ndim < 2], "weight_decay": 0.0},
+        ]
+
+    def to_files(self) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+        """(content of config.json, arrays of model.safetensors) under GPT-2's names.
+
+        GPT-2 stores the matrices of its blocks as (in, out) (its Conv1D), and the shared output weight once.
+        """
+        state = {name: parameter.data for name, parameter in self.named_parameters()}
+        return self.config.to_dict(), {n: a.T.copy() if n.endswith(_CONV1D) else a for n, a in state.items()}
+
+    @classmethod
+    def from_files(cls, config: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> GPT:
+        """The reverse of `to_files`; also reads GPT-2 models from elsewhere, with or without the name `transformer.`."""
+        model = cls(GPTConfig.from_dict(config))
+        prefix = "" if any(name.startswith("transformer.") for name in arrays) else "transformer."
+        state = {}
+        for name, array in arrays.items():
+            if name.endswith((".attn.bias", ".attn.masked_bias")):
+                continue  # buffers of old files: the causal mask
+            full = name if name == "lm_head.weight" else prefix + name
+            state[full] = array.T if full.endswith(_CONV1D) and array.ndim == 2 else array
+        state.setdefault("lm_head.weight", state.get("transformer.wte.weight", np.zeros(0)))
+        try:
+            model.load_state_dict(state)
+        except (KeyError, ValueError, TypeError) as error:
+            raise UserError(f"model.safetensors does not fit config.json: {error.args[0]}") from error
+        return model
+
+    def extra_repr(self) -> str:
+        return ", ".join(f"{name}={value}" for name, value in asdict(self.config).items())

@@ -1,0 +1,98 @@
+"""The layers that a language model is made of. Names, shapes and initial values of the parameters are PyTorch's."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+
+from .. import random
+from ..ops import dropout, embedding, gelu, layer_norm, linear
+from ..tensor import Tensor
+from .module import Module, Parameter
+
+
+def positive(layer: str, **sizes: int) -> None:
+    """ValueError with one sentence unless every size is a positive integer."""
+    for name, size in sizes.items():
+        if isinstance(size, bool) or not isinstance(size, (int, np.integer)) or size < 1:
+            raise ValueError(f"{layer}: {name} is {size!r}, but it must be a positive integer")
+
+
+class Linear(Module):
+    """y = x W^T + b. x (..., in_features) -> (..., out_features); weight (out_features, in_features).
+
+    Weight and bias start uniform in +-1/sqrt(in_features), as torch.nn.Linear's do.
+    """
+
+    def __init__(self, in_features: int, out_features: int, bias: bool = True) -> None:
+        positive("Linear", in_features=in_features, out_features=out_features)
+        self.in_features, self.out_features = in_features, out_features
+        bound = 1.0 / math.sqrt(in_features)
+        self.weight = Parameter((2.0 * random.default.uniform((out_features, in_features)) - 1.0) * np.float32(bound))
+        self.bias: Tensor | None = None
+        if bias:
+            self.bias = Parameter((2.0 * random.default.uniform((out_features,)) - 1.0) * np.float32(bound))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return linear(x, self.weight, self.bias, transposed=True)
+
+    def extra_repr(self) -> str:
+        return f"{self.in_features}, {self.out_features}, bias={self.bias is not None}"
+
+
+class Embedding(Module):
+    """Row ids[...] of a table. ids (...) integers -> (..., embedding_dim); weight (num_embeddings, embedding_dim), N(0, 1)."""
+
+    def __init__(self, num_embeddings: int, embedding_dim: int) -> None:
+        positive("Embedding", num_embeddings=num_embeddings, embedding_dim=embedding_dim)
+        self.num_embeddings, self.embedding_dim = num_embeddings, embedding_dim
+        self.weight = Parameter(random.default.normal((num_embeddings, embedding_dim)))
+
+    def forward(self, ids: Any) -> Tensor:
+        return embedding(self.weight, ids)
+
+    def extra_repr(self) -> str:
+        return f"{self.num_embeddings}, {self.embedding_dim}"
+
+
+class LayerNorm(Module):
+    """Normalizes the last axis to mean 0 and variance 1, then scales by weight (ones) and shifts by bias (zeros)."""
+
+    def __init__(self, normalized_shape: int, eps: float = 1e-5, bias: bool = True) -> None:
+        positive("LayerNorm", normalized_shape=normalized_shape)
+        self.eps = eps
+        self.weight = Parameter(np.ones(normalized_shape, np.float32))
+        self.bias = Parameter(np.zeros(normalized_shape, np.float32)) if bias else None
+
+    def forward(self, x: Tensor) -> Tensor:
+        return layer_norm(x, self.weight, self.bias, eps=self.eps)
+
+    def extra_repr(self) -> str:
+        return f"{self.weight.size}, eps={self.eps}, bias={self.bias is not None}"
+
+
+class Dropout(Module):
+    """In training, sets each element to 0 with probability p and scales the rest by 1/(1-p); otherwise does nothing."""
+
+    def __init__(self, p: float = 0.5, generator: random.Generator | None = None) -> None:
+        if not 0.0 <= p < 1.0:
+            raise ValueError(f"Dropout: p is {p}, but a probability of dropping must be at least 0 and below 1")
+        self.p, self.generator = p, generator
+
+    def forward(self, x: Tensor) -> Tensor:
+        if not self.training or self.p == 0.0:
+            return x
+        mask = (self.generator or random.default).bernoulli(x.shape, 1.0 - self.p)
+        return dropout(x, mask, p=self.p)
+
+    def extra_repr(self) -> str:
+        return f"{self.p}"
+
+
+class GELU(Module):
+    """x times (nearly) the normal distribution function of x, in its tanh form."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return gelu(x)

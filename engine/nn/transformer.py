@@ -1,0 +1,77 @@
+"""Multi-head attention and the pre-norm Transformer block, as in GPT-2. Derived by hand in reference/transformer_block.py.
+
+B: batch, T: positions, C: n_embd (the width of the model), H: n_head, D = C / H.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ..ops import attention, packed_attention, permute_dims, reshape
+from ..tensor import Tensor
+from .layers import GELU, Dropout, LayerNorm, Linear
+from .module import Module
+
+
+class MultiHeadAttention(Module):
+    """Self-attention of n_head heads, (B, T, C) -> (B, T, C).
+
+    c_attn makes queries, keys and values in one product, c_proj mixes what the heads gave. mask: boolean, broadcasts to
+    (B, n_head, T, T), True takes part (a padding mask is (B, 1, 1, T)).
+    """
+
+    def __init__(self, n_embd: int, n_head: int, bias: bool = True, causal: bool = False) -> None:
+        if n_head < 1 or n_embd % n_head:
+            raise ValueError(f"MultiHeadAttention: n_embd is {n_embd}, which n_head {n_head} does not divide")
+        self.n_head, self.causal = n_head, causal
+        self.c_attn = Linear(n_embd, 3 * n_embd, bias)
+        self.c_proj = Linear(n_embd, n_embd, bias)
+
+    def forward(self, x: Tensor, mask: Any = None) -> Tensor:
+        qkv = self.c_attn(x)  # (B, T, 3C)
+        if mask is None:
+            return self.c_proj(packed_attention(qkv, n_head=self.n_head, causal=self.causal))
+        B, T, C = x.shape
+        heads = permute_dims(reshape(qkv, (B, T, 3, self.n_head, C // self.n_head)), (2, 0, 3, 1, 4))  # (3, B, H, T, D)
+        y = attention(heads[0], heads[1], heads[2], mask, causal=self.causal)  # (B, H, T, D)
+        return self.c_proj(reshape(permute_dims(y, (0, 2, 1, 3)), (B, T, C)))
+
+    def extra_repr(self) -> str:
+        return f"n_head={self.n_head}, causal={self.causal}"
+
+
+class MLP(Module):
+    """Two linear layers with a GELU between them, C -> d_ff -> C."""
+
+    def __init__(self, n_embd: int, d_ff: int, bias: bool = True) -> None:
+        self.c_fc = Linear(n_embd, d_ff, bias)
+        self.gelu = GELU()
+        self.c_proj = Linear(d_ff, n_embd, bias)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.c_proj(self.gelu(self.c_fc(x)))
+
+
+class TransformerBlock(Module):
+    """x + attention(norm(x)), then x + mlp(norm(x)): (B, T, C) -> (B, T, C)."""
+
+    def __init__(
+        self,
+        n_embd: int,
+        n_head: int,
+        *,
+        d_ff: int | None = None,
+        bias: bool = True,
+        causal: bool = True,
+        dropout: float = 0.0,
+        eps: float = 1e-5,
+    ) -> None:
+        self.ln_1 = LayerNorm(n_embd, eps, bias)
+        self.attn = MultiHeadAttention(n_embd, n_head, bias, causal)
+        self.ln_2 = LayerNorm(n_embd, eps, bias)
+        self.mlp = MLP(n_embd, d_ff or 4 * n_embd, bias)
+        self.dropout = Dropout(dropout)
+
+    def forward(self, x: Tensor, mask: Any = None) -> Tensor:
+        x = x + self.dropout(self.attn(self.ln_1(x), mask))
+        return x + self.dropout(self.mlp(self.ln_2(x)))

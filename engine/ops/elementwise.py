@@ -1,0 +1,87 @@
+"""One number in, one number out, with NumPy's broadcasting. Formulas: reference/elementwise.py and arithmetic.py."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from ...reference import table as t
+from ..tensor import Tensor, apply
+
+Operand = Any  # Tensor, NumPy array or Python number
+
+
+def add(x1: Operand, x2: Operand) -> Tensor:
+    """x1 + x2."""
+    return apply(t.ADD, x1, x2)
+
+
+def subtract(x1: Operand, x2: Operand) -> Tensor:
+    """x1 - x2."""
+    return apply(t.SUBTRACT, x1, x2)
+
+
+def multiply(x1: Operand, x2: Operand) -> Tensor:
+    """x1 * x2."""
+    return apply(t.MULTIPLY, x1, x2)
+
+
+def divide(x1: Operand, x2: Operand) -> Tensor:
+    """x1 / x2."""
+    return apply(t.DIVIDE, x1, x2)
+
+
+def power(x1: Operand, x2: Operand) -> Tensor:
+    """x1 ** x2."""
+    return apply(t.POWER, x1, x2)
+
+
+def negative(x: Operand) -> Tensor:
+    """-x."""
+    return apply(t.NEGATIVE, x)
+
+
+def exp(x: Operand) -> Tensor:
+    """e ** x."""
+    return apply(t.EXP, x)
+
+
+def log(x: Operand) -> Tensor:
+    """The natural logarithm; -inf at 0, NaN below."""
+    return apply(t.LOG, x)
+
+
+def sqrt(x: Operand) -> Tensor:
+    """The square root; NaN below 0."""
+    return apply(t.SQRT, x)
+
+
+def tanh(x: Operand) -> Tensor:
+    """The hyperbolic tangent."""
+    return apply(t.TANH, x)
+
+
+def gelu(x: Operand) -> Tensor:
+    """x times (nearly) the normal distribution function of x, in its tanh form."""
+    return apply(t.GELU, x)
+
+
+def where(condition: Operand, x1: Operand, x2: Operand) -> Tensor:
+    """x1 where the boolean `condition` is True, x2 elsewhere."""
+    return apply(t.WHERE, condition, x1, x2)
+
+
+def astype(x: Operand, dtype: Any, *, copy: bool = True) -> Tensor:
+    """The same numbers in another dtype; differentiable between floating point dtypes."""
+    return apply(t.ASTYPE, x, dtype=np.dtype(dtype))
+
+
+def dropout(x: Operand, mask: Operand, *, p: float) -> Tensor:
+    """x / (1 - p) where the boolean `mask` is True, 0 elsewhere; nn.Dropout draws the mask.
+
+    p: the probability with which an element was dropped, 0 <= p < 1.
+    """
+    if not 0.0 <= p < 1.0:
+        raise ValueError(f"dropout: p is {p}, but a probability of dropping must be at least 0 and below 1")
+    return apply(t.DROPOUT, x, mask, p=float(p))

@@ -1,0 +1,105 @@
+"""The array API namespace of Tensor: what a formula finds when it asks a Tensor for its library.
+
+Differentiable functions come from the rows; creation functions and those without a derivative run on the arrays and
+return Tensors without a history. There is one Namespace for each array library, because `arange` has no array to see it from.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from ..tensor import Tensor, plain, wrap
+from . import elementwise, products, reductions, shape
+
+_CREATION = ("arange", "empty", "eye", "full", "linspace", "ones", "zeros")
+_LIKE = ("empty_like", "full_like", "ones_like", "zeros_like")
+_PLAIN = (
+    "all", "any", "argmax", "argmin", "argsort", "bitwise_and", "bitwise_invert", "bitwise_or", "bitwise_xor", "ceil",
+    "equal", "floor", "floor_divide", "greater", "greater_equal", "isfinite", "isinf", "isnan", "less", "less_equal",
+    "logical_and", "logical_not", "logical_or", "logical_xor", "not_equal", "remainder", "round", "sign",
+    "signbit", "trunc",
+)  # fmt: skip
+_CONSTANTS = (
+    "bool", "e", "finfo", "float32", "float64", "iinfo", "inf", "int16", "int32", "int64", "int8", "nan", "newaxis", "pi",
+    "uint16", "uint32", "uint64", "uint8",
+)  # fmt: skip
+_DIFFERENTIABLE = (
+    *(getattr(elementwise, name) for name in (
+        "add", "astype", "divide", "dropout", "exp", "gelu", "log", "multiply", "negative", "power", "sqrt", "subtract",
+        "tanh", "where")),
+    *(getattr(reductions, name) for name in ("layer_norm", "max", "mean", "softmax", "sum")),
+    *(getattr(shape, name) for name in (
+        "broadcast_to", "concat", "expand_dims", "getitem", "matrix_transpose", "permute_dims", "reshape", "scatter_slice",
+        "squeeze", "stack", "take")),
+    *(getattr(products, name) for name in (
+        "attention", "cross_entropy", "embedding", "linear", "lstm_cell", "matmul", "packed_attention", "scatter_rows")),
+)  # fmt: skip
+
+
+class Namespace:
+    """Functions of the array API standard on Tensors whose arrays belong to the library `xp`, and our rows beside them."""
+
+    __array_api_version__ = "2024.12"
+
+    def __init__(self, xp: Any) -> None:
+        self._xp = xp
+        for function in _DIFFERENTIABLE:
+            setattr(self, function.__name__, function)
+        for name in _CONSTANTS:
+            setattr(self, name, getattr(xp, name))
+        for name in _CREATION:
+            setattr(self, name, _creation(getattr(xp, name)))
+        for name in _LIKE + _PLAIN:
+            setattr(self, name, _plain(getattr(xp, name)))
+
+    def asarray(self, x: Any, *, dtype: Any = None, device: Any = None, copy: bool | None = None) -> Tensor:
+        """A Tensor of the given numbers: x itself where it is one of that dtype and copy is not True."""
+        if isinstance(x, Tensor) and not copy:
+            return x if dtype is None or x.dtype == dtype else self.astype(x, dtype)
+        return Tensor(x, dtype=dtype)
+
+    def positive(self, x: Tensor) -> Tensor:
+        """x."""
+        return x
+
+    def square(self, x: Tensor) -> Tensor:
+        """x * x."""
+        return x * x
+
+    def result_type(self, *xs: Any) -> Any:
+        """The dtype that the standard's promotion rules give."""
+        return self._xp.result_type(*[x.data if isinstance(x, Tensor) else x for x in xs])
+
+    def isdtype(self, dtype: Any, kind: Any) -> bool:
+        """Whether a dtype is of a kind, as the standard names them."""
+        return self._xp.isdtype(dtype, kind)
+
+    def from_dlpack(self, x: Any) -> Tensor:
+        """A Tensor that shares the memory of another library's array on the CPU."""
+        return Tensor(self._xp.from_dlpack(x), copy=False)
+
+
+def _creation(function: Any) -> Any:
+    def create(*args: Any, dtype: Any = None, device: Any = None, **params: Any) -> Tensor:
+        array = function(*args, dtype=dtype, **params)
+        if dtype is None and array.dtype == np.float64:
+            array = array.astype(np.float32)  # the default dtype
+        return wrap(array)
+
+    create.__name__ = function.__name__
+    create.__doc__ = function.__doc__
+    return create
+
+
+def _plain(function: Any) -> Any:
+    def call(*args: Any, **params: Any) -> Any:
+        return plain(function, *args, **params)
+
+    call.__name__ = function.__name__
+    call.__doc__ = function.__doc__
+    return call
+
+
+NUMPY = Tensor.namespace = Namespace(np)

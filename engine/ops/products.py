@@ -1,0 +1,72 @@
+"""Sums of products: where a network's arithmetic is. Formulas: reference/linear.py, embedding.py, attention.py ..."""
+
+from __future__ import annotations
+
+from ...reference import table as t
+from ..tensor import Tensor, apply
+from .elementwise import Operand
+from .shape import check_range, reshape
+
+
+def matmul(x1: Operand, x2: Operand, /) -> Tensor:
+    """Matrix product of the last two axes; (..., m, k) @ (..., k, n) -> (..., m, n). A vector counts as a row or a column."""
+    if min(x1.ndim, x2.ndim) < 1:
+        raise ValueError(f"matmul: x1 has shape {tuple(x1.shape)} and x2 {tuple(x2.shape)}, but both need an axis")
+    a = reshape(x1, (1, *x1.shape)) if x1.ndim == 1 else x1
+    b = reshape(x2, (*x2.shape, 1)) if x2.ndim == 1 else x2
+    y = apply(t.MATMUL, a, b)
+    if x1.ndim == 1:
+        y = reshape(y, (*y.shape[:-2], y.shape[-1]))
+    return reshape(y, y.shape[:-1]) if x2.ndim == 1 else y
+
+
+def linear(x: Operand, weight: Operand, bias: Operand | None = None, *, transposed: bool = False) -> Tensor:
+    """x W + b. x (..., in), weight (in, out), or (out, in) where `transposed`, bias (out) -> (..., out)."""
+    arguments = (x, weight) if bias is None else (x, weight, bias)
+    return apply(t.LINEAR, *arguments, transposed=transposed)
+
+
+def embedding(weight: Operand, ids: Operand) -> Tensor:
+    """The rows of `weight` (v, c) at the integers `ids` (...) -> (..., c). IndexError where an id is not a row."""
+    check_range("embedding", "ids", ids, "weight", weight.shape[0], "rows")
+    return apply(t.EMBEDDING, weight, ids)
+
+
+def scatter_rows(x: Operand, ids: Operand, *, n: int) -> Tensor:
+    """(n, c) whose row v is the sum of the rows r of x (R, c) with ids[r] == v: the transpose of embedding."""
+    check_range("scatter_rows", "ids", ids, "the result", n, "rows")
+    return apply(t.SCATTER_ROWS, x, ids, n=n)
+
+
+def cross_entropy(logits: Operand, targets: Operand) -> Tensor:
+    """Mean over all rows of -log softmax(logits)[target]. logits (..., v), targets (...) integers -> one number."""
+    check_range("cross_entropy", "targets", targets, "logits", logits.shape[-1], "classes")
+    return apply(t.CROSS_ENTROPY, logits, targets)
+
+
+def attention(
+    q: Operand,
+    k: Operand,
+    v: Operand,
+    mask: Operand | None = None,
+    *,
+    causal: bool = False,
+    scale: float | None = None,
+) -> Tensor:
+    """softmax(q k^T scale) v. q (..., t, d), k and v (..., s, d) -> (..., t, d).
+
+    mask: boolean, broadcasts to (..., t, s); True takes part. causal: query i sees keys up to i + s - t.
+    scale: 1/sqrt(d) where None. A query that may see nothing gives zeros.
+    """
+    arguments = (q, k, v) if mask is None else (q, k, v, mask)
+    return apply(t.ATTENTION, *arguments, causal=causal, scale=scale)
+
+
+def packed_attention(qkv: Operand, *, n_head: int, causal: bool = True) -> Tensor:
+    """Self-attention of n_head heads on queries, keys and values that lie side by side: (B, T, 3C) -> (B, T, C)."""
+    return apply(t.PACKED_ATTENTION, qkv, n_head=n_head, causal=causal)
+
+
+def lstm_cell(x: Operand, h: Operand, c: Operand, w: Operand, u: Operand, b: Operand) -> tuple[Tensor, Tensor]:
+    """One step of an LSTM: (h_new, c_new). x (b, i), h and c (b, h), w (i, 4h), u (h, 4h), b (4h)."""
+    return apply(t.LSTM_CELL, x, h, c, w, u, b)

@@ -1,0 +1,51 @@
+"""Many numbers in, one number out, along some axes. Formulas: reference/reductions.py and softmax.py."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ...reference import table as t
+from ..tensor import Tensor, apply
+from .elementwise import Operand
+
+Axis = Any  # None for all axes, an int, or a tuple of ints
+
+
+def normal_axis(op: str, axis: Axis, ndim: int) -> Axis:
+    """The same axes counted from the front; one sentence where there is no such axis."""
+    if axis is None:
+        return None
+    if isinstance(axis, tuple):
+        found = tuple(normal_axis(op, a, ndim) for a in axis)
+        if len(set(found)) < len(found):
+            raise ValueError(f"{op}: axis is {axis}, which names an axis twice")
+        return found
+    if not isinstance(axis, int) or not -ndim <= axis < ndim:
+        raise ValueError(f"{op}: axis is {axis!r}, but x has {ndim} axes")
+    return axis % ndim
+
+
+def sum(x: Operand, *, axis: Axis = None, keepdims: bool = False) -> Tensor:
+    """The sum along `axis`."""
+    return apply(t.SUM, x, axis=normal_axis("sum", axis, x.ndim), keepdims=keepdims)
+
+
+def mean(x: Operand, *, axis: Axis = None, keepdims: bool = False) -> Tensor:
+    """The arithmetic mean along `axis`."""
+    return apply(t.MEAN, x, axis=normal_axis("mean", axis, x.ndim), keepdims=keepdims)
+
+
+def max(x: Operand, *, axis: Axis = None, keepdims: bool = False) -> Tensor:
+    """The largest value along `axis`; ties share the gradient equally."""
+    return apply(t.MAX, x, axis=normal_axis("max", axis, x.ndim), keepdims=keepdims)
+
+
+def softmax(x: Operand, *, axis: int = -1) -> Tensor:
+    """exp(x) / sum exp(x) along `axis`, whose entries sum to one."""
+    return apply(t.SOFTMAX, x, axis=normal_axis("softmax", axis, x.ndim))
+
+
+def layer_norm(x: Operand, weight: Operand, bias: Operand | None = None, *, eps: float = 1e-5) -> Tensor:
+    """(x - mean) / sqrt(variance + eps) * weight + bias over the last axis. x (..., n), weight and bias (n)."""
+    arguments = (x, weight) if bias is None else (x, weight, bias)
+    return apply(t.LAYER_NORM, *arguments, eps=float(eps))

@@ -1,0 +1,126 @@
+"""The same numbers in another order or form. Formulas: reference/shape.py."""
+
+from __future__ import annotations
+
+from operator import index
+from typing import Any
+
+import numpy as np
+
+from ...reference import table as t
+from ..tensor import Tensor, apply
+from .elementwise import Operand
+from .reductions import normal_axis
+
+
+def reshape(x: Operand, /, shape: Any, *, copy: bool | None = None) -> Tensor:
+    """The same numbers, row by row, in `shape`; one length may be -1 and is worked out."""
+    lengths = tuple(index(n) for n in (shape if isinstance(shape, (tuple, list)) else (shape,)))
+    if -1 in lengths:
+        known = int(np.prod([n for n in lengths if n != -1], dtype=np.int64))
+        if lengths.count(-1) > 1 or known == 0 or x.size % known:
+            raise ValueError(f"reshape: x has shape {tuple(x.shape)}, which does not fit into {lengths}")
+        lengths = tuple(x.size // known if n == -1 else n for n in lengths)
+    return apply(t.RESHAPE, x, shape=lengths)
+
+
+def permute_dims(x: Operand, /, axes: tuple[int, ...]) -> Tensor:
+    """Axis i of the result is axis axes[i] of x."""
+    return apply(t.PERMUTE_DIMS, x, axes=normal_axis("permute_dims", tuple(axes), x.ndim))
+
+
+def matrix_transpose(x: Operand, /) -> Tensor:
+    """The last two axes exchanged."""
+    if x.ndim < 2:
+        raise ValueError(f"matrix_transpose: x has shape {tuple(x.shape)}, but it needs two axes")
+    return permute_dims(x, (*range(x.ndim - 2), x.ndim - 1, x.ndim - 2))
+
+
+def broadcast_to(x: Operand, /, shape: tuple[int, ...]) -> Tensor:
+    """x repeated along new axes and along axes of length 1."""
+    return apply(t.BROADCAST_TO, x, shape=tuple(shape))
+
+
+def expand_dims(x: Operand, /, *, axis: int = 0) -> Tensor:
+    """A new axis of length 1 at position `axis` of the result."""
+    at = normal_axis("expand_dims", axis, x.ndim + 1)
+    return reshape(x, (*x.shape[:at], 1, *x.shape[at:]))
+
+
+def squeeze(x: Operand, /, axis: int | tuple[int, ...]) -> Tensor:
+    """x without the axes `axis`, which must have length 1."""
+    gone = normal_axis("squeeze", axis if isinstance(axis, tuple) else (axis,), x.ndim)
+    if any(x.shape[a] != 1 for a in gone):
+        raise ValueError(f"squeeze: x has shape {tuple(x.shape)}, but axis {axis} must have length 1")
+    return reshape(x, tuple(n for a, n in enumerate(x.shape) if a not in gone))
+
+
+def concat(arrays: Any, /, *, axis: int | None = 0) -> Tensor:
+    """The arrays one after the other along `axis`; flattened first where axis is None."""
+    xs = list(arrays)
+    if not xs:
+        raise ValueError("concat: got no arrays, but it takes at least one")
+    if axis is None:
+        return concat([reshape(x, (x.size,)) for x in xs], axis=0)
+    return apply(t.CONCAT, *xs, axis=normal_axis("concat", axis, xs[0].ndim))
+
+
+def stack(arrays: Any, /, *, axis: int = 0) -> Tensor:
+    """The arrays side by side along a new axis."""
+    return concat([expand_dims(x, axis=axis) for x in arrays], axis=axis)
+
+
+def getitem(x: Operand, key: Any) -> Tensor:
+    """x[key] with integers, slices, None and Ellipsis; use `take` for an array of indices, `where` for a mask."""
+    keys = key if isinstance(key, tuple) else (key,)
+    if any(isinstance(k, (Tensor, np.ndarray, list)) and getattr(k, "ndim", 1) for k in keys):
+        raise TypeError("getitem: got an array as an index; use hg.take(x, indices, axis=...), or hg.where for a mask")
+    consumed = len([k for k in keys if k is not None and k is not Ellipsis])
+    if consumed > x.ndim or sum(k is Ellipsis for k in keys) > 1:
+        raise IndexError(f"getitem: got {consumed} indices, but x has {x.ndim} axes")
+    if not any(k is Ellipsis for k in keys):
+        keys = (*keys, Ellipsis)
+    at = next(i for i, k in enumerate(keys) if k is Ellipsis)
+    keys = (*keys[:at], *[slice(None)] * (x.ndim - consumed), *keys[at + 1 :])
+    canonical, result, new_axes = [], [], False
+    for k in keys:
+        if k is None:
+            result.append(1)
+            new_axes = True
+            continue
+        n = x.shape[len(canonical)]
+        if isinstance(k, slice):
+            canonical.append(k)
+            result.append(len(range(*k.indices(n))))
+            continue
+        i = index(k)
+        if not -n <= i < n:
+            raise IndexError(f"getitem: index {i} is out of bounds for axis {len(canonical)} with length {n}")
+        canonical.append(i % n)
+    y = apply(t.GETITEM, x, key=tuple(canonical))
+    return reshape(y, tuple(result)) if new_axes else y
+
+
+def scatter_slice(x: Operand, *, key: Any, shape: tuple[int, ...]) -> Tensor:
+    """Zeros of `shape` with x at [key]: the transpose of getitem."""
+    return apply(t.SCATTER_SLICE, x, key=key, shape=shape)
+
+
+def take(x: Operand, indices: Operand, /, *, axis: int | None = None) -> Tensor:
+    """The slices of x along `axis` at `indices` (one axis, integers); the axis may be left out where x has only one."""
+    if axis is None:
+        if x.ndim != 1:
+            raise ValueError(f"take: x has {x.ndim} axes, so say along which: take(x, indices, axis=...)")
+        axis = 0
+    axis = normal_axis("take", axis, x.ndim)
+    check_range("take", "indices", indices, "x", x.shape[axis], f"entries along axis {axis}")
+    return apply(t.TAKE, x, indices, axis=axis)
+
+
+def check_range(op: str, name: str, ids: Any, what: str, n: int, unit: str) -> None:
+    """IndexError unless every id is at least 0 and below n. NumPy would count negative ones from the end."""
+    a = ids.data if isinstance(ids, Tensor) else np.asarray(ids)
+    if a.dtype.kind in "iu" and a.size:
+        low, high = int(a.min()), int(a.max())
+        if low < 0 or high >= n:
+            raise IndexError(f"{op}: {name} holds {high if high >= n else low}, but {what} has {n} {unit}")

@@ -1,0 +1,1 @@
+"""Text: where it comes from, how it becomes numbers, and how the numbers are dealt out in batches."""

@@ -1,0 +1,1 @@
+"""Training: schedules, the progress line, the log of metrics and its curve."""

@@ -1,0 +1,194 @@
+"""Scaled dot-product attention: y = softmax(scale q k^T) v, causal or with a mask over keys, for any T, S and D <= 256.
+
+    p = softmax(scale q k^T);  dv = p^T dy;  ds = p (dy v^T - <dy, y>);  dq = scale ds k;  dk = scale ds^T q
+The rungs 02 and 03 are in `attention_core.py`. Residual: lse = log sum_j e^(s_ij), one number a query.
+"""
+
+import math
+from typing import Any
+
+import numpy as np
+
+from .attention_core import (
+    attention_forward_02_tiled,
+    attention_forward_03_threads,
+    attention_vjp_02_tiled,
+    attention_vjp_03_threads,
+)
+from .jit import FLOATS, frozen, jit, lent
+
+# Letters: B batch, H heads, T queries, S keys, D head_dim, N = B * H.
+MAX_HEAD_DIM = 256
+_NO_MASK = frozen(np.ones((1, 0), np.bool_))
+
+
+@jit()
+def attention_forward_01_naive(q, k, v, y, lse, scale, causal):
+    """The textbook with a whole row of scores; q, y (N, T, D), k, v (N, S, D), lse (N, T). The rung to measure from."""
+    N, T, D = q.shape
+    S = k.shape[1]
+    scores = np.empty(S, q.dtype)
+    for n in range(N):
+        for i in range(T):
+            visible = max(0, min(S, i + 1 + S - T)) if causal else S
+            m = q.dtype.type(-np.inf)
+            for j in range(visible):
+                total = q.dtype.type(0)
+                for d in range(D):
+                    total += q[n, i, d] * k[n, j, d]
+                scores[j] = total * scale
+                m = max(m, scores[j])
+            total = q.dtype.type(0)
+            for j in range(visible):
+                scores[j] = math.exp(scores[j] - m)
+                total += scores[j]
+            lse[n, i] = m + math.log(total) if visible else np.inf
+            for d in range(D):
+                y[n, i, d] = 0
+            for j in range(visible):
+                for d in range(D):
+                    y[n, i, d] += scores[j] / total * v[n, j, d]
+
+
+@jit()
+def attention_vjp_01_naive(dy, y, q, k, v, lse, dq, dk, dv, scale, causal):
+    """The textbook, one score at a time; shapes as forward_01. dq, dk, dv are overwritten. The rung to measure from."""
+    N, T, D = q.shape
+    S = k.shape[1]
+    dq[:] = 0
+    dk[:] = 0
+    dv[:] = 0
+    for n in range(N):
+        for i in range(T):
+            delta = q.dtype.type(0)
+            for d in range(D):
+                delta += dy[n, i, d] * y[n, i, d]
+            for j in range(max(0, min(S, i + 1 + S - T)) if causal else S):
+                s, dp = q.dtype.type(0), q.dtype.type(0)
+                for d in range(D):
+                    s += q[n, i, d] * k[n, j, d]
+                    dp += dy[n, i, d] * v[n, j, d]
+                p = math.exp(s * scale - lse[n, i])
+                ds = p * (dp - delta) * scale
+                for d in range(D):
+                    dv[n, j, d] += p * dy[n, i, d]
+                    dq[n, i, d] += ds * k[n, j, d]
+                    dk[n, j, d] += ds * q[n, i, d]
+
+
+def located(array: np.ndarray) -> tuple[int, int, int, int]:
+    """(address, batch, head, row stride) of a (B, H, T, D) array that `strided` let through, strides in elements."""
+    size = array.itemsize
+    b, h, t, _ = array.strides
+    return array.__array_interface__["data"][0], b // size, h // size, t // size
+
+
+def strided(array: np.ndarray) -> np.ndarray:
+    """The array as (B, H, T, D) with a contiguous last axis and whole, non-negative strides; a copy only if it is not so."""
+    if array.ndim == 3:
+        array = array[:, None]
+    elif array.ndim == 2:
+        array = array[None, None]
+    elif array.ndim > 4:
+        array = array.reshape(-1, *array.shape[-3:])
+    size = array.itemsize
+    b, h, t, d = array.strides
+    if d != size or min(b, h, t) < 0 or b % size or h % size or t % size or not array.flags.aligned:
+        array = np.array(array, order="C")
+    return array
+
+
+def run_forward(places: tuple, sizes: tuple, causal: bool, masks: np.ndarray, scale: Any, lse: np.ndarray) -> None:
+    """Rung 03, or 02 where there is one head only. places: q, k, v, y; sizes: H, T, S, D."""
+    if lse.shape[0] == 1:
+        attention_forward_02_tiled(*places, sizes, causal, masks, scale, lse, 0)
+    else:
+        attention_forward_03_threads(*places, sizes, causal, masks, scale, lse)
+
+
+def run_vjp(
+    places: tuple, sizes: tuple, causal: bool, masks: np.ndarray, scale: Any, lse: np.ndarray, want: tuple, add: tuple
+) -> None:
+    """Rung 03, or 02 where there is one head only. places: dy, y, q, k, v, dq, dk, dv; sizes: H, T, S, D."""
+    if lse.shape[0] == 1:
+        attention_vjp_02_tiled(*places, sizes, causal, masks, scale, lse, want, add, 0)
+    else:
+        attention_vjp_03_threads(*places, sizes, causal, masks, scale, lse, want, add)
+
+
+def _key_mask(mask: np.ndarray | None, batch: int) -> np.ndarray:
+    """(B or 1, S) of a mask that `accepts` let through."""
+    if mask is None:
+        return _NO_MASK
+    mask = np.ascontiguousarray(mask)
+    rows = mask.reshape(-1, mask.shape[-1])
+    return frozen(rows if rows.shape[0] in (1, batch) else rows[:1])
+
+
+def _is_key_mask(mask: Any, q: Any, S: int) -> bool:
+    """True if the mask depends on the batch entry and the key only: (S,), (1, S), (B, 1, S) for 3 axes, (B, 1, 1, S) for 4."""
+    return (
+        mask.dtype == np.bool_
+        and 1 <= mask.ndim <= min(q.ndim, 4)
+        and mask.shape[-1] == S
+        and all(n == 1 or (i == 0 and mask.ndim == q.ndim >= 3 and n == q.shape[0]) for i, n in enumerate(mask.shape[:-1]))
+    )
+
+
+def accepts(q: Any, k: Any, v: Any, mask: Any = None, *, causal: bool = False, scale: float | None = None) -> bool:
+    return (
+        q.dtype in FLOATS
+        and k.dtype == q.dtype
+        and v.dtype == q.dtype
+        and q.ndim >= 2
+        and k.shape == v.shape
+        and k.shape[:-2] == q.shape[:-2]
+        and k.shape[-1] == q.shape[-1]
+        and 1 <= q.shape[-1] <= MAX_HEAD_DIM
+        and (mask is None or _is_key_mask(mask, q, k.shape[-2]))
+    )
+
+
+def _arranged(q: Any, k: Any, mask: Any, scale: float | None) -> tuple[int, tuple[int, int, int, int], np.ndarray, Any]:
+    """(B, (H, T, S, D), masks, scale as a number of the arrays' dtype)"""
+    T, D = q.shape[-2:]
+    H = q.shape[-3] if q.ndim >= 4 else 1
+    B = math.prod(q.shape[:-2]) // max(H, 1)
+    return B, (H, T, k.shape[-2], D), _key_mask(mask, B), q.dtype.type(1 / math.sqrt(D) if scale is None else scale)
+
+
+def forward(
+    q: np.ndarray, k: np.ndarray, v: np.ndarray, mask: np.ndarray | None = None, *,
+    causal: bool = False, scale: float | None = None,
+) -> tuple[np.ndarray, np.ndarray]:  # fmt: skip
+    """y (..., T, D) of q (..., T, D), k and v (..., S, D); causal: query i sees keys j <= i + S - T. residual: lse (B * H, T)."""
+    B, sizes, masks, factor = _arranged(q, k, mask, scale)
+    y, lse = np.empty(q.shape, q.dtype), np.empty((B * sizes[0], sizes[1]), q.dtype)
+    if y.size:
+        arrays = [strided(a) for a in (q, k, v, y)]  # kept alive until the kernel is done
+        run_forward(tuple(map(located, arrays)), sizes, bool(causal), masks, factor, lse)
+    return y, lse
+
+
+def vjp(
+    dy: np.ndarray, y: np.ndarray, q: np.ndarray, k: np.ndarray, v: np.ndarray, *mask: Any,
+    residuals: np.ndarray, wanted: Any, into: Any, causal: bool = False, scale: float | None = None,
+) -> tuple:  # fmt: skip
+    """(dq, dk, dv[, None]); each may be written to, or added to, the buffer lent for it."""
+    _, sizes, masks, factor = _arranged(q, k, mask[0] if mask else None, scale)
+    want = tuple(bool(w) for w in wanted[:3])
+    gradients, add = [], []
+    for x, wants, offer in zip((q, k, v), want, into, strict=False):
+        target = lent(offer) if wants else None
+        gradients.append(target[0] if target else np.empty(x.shape if wants else (0,), x.dtype))
+        add.append(target[1] if target else False)
+    if residuals.size:
+        arrays = [strided(a) for a in (dy, y, q, k, v)]
+        targets = [strided(g) if w else arrays[2] for g, w in zip(gradients, want, strict=True)]  # unwanted: never written
+        places = tuple(map(located, arrays + targets))
+        run_vjp(places, sizes, bool(causal), masks, factor, residuals, want, tuple(add))
+    else:
+        for g, a in zip(gradients, add, strict=True):
+            if not a:
+                g.fill(0)
+    return (*(g if w else None for g, w in zip(gradients, want, strict=True)), *(None for _ in mask))

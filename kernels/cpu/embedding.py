@@ -1,0 +1,93 @@
+"""Embedding: y = weight[ids]; its gradient adds every row of dy to the row of dweight that it came from.
+
+Repeated ids make the backward pass a sum, so threads share out the columns, never the rows: each number is added up by one
+thread in the order of ids, and the result has the same bits for any number of threads.
+"""
+
+from typing import Any
+
+import numpy as np
+from numba import prange
+
+from .bounds import checked_ids
+from .jit import FLOATS, frozen, jit, lent
+from .threads import PARALLEL_WORK, row_block
+
+# Letters: R ids, C features.
+_COLUMNS = 64  # columns of one block in the backward pass: whole cache lines
+
+
+@jit()
+def embedding_forward_01_gather(weight, ids, y, first, last):
+    """Rows first to last of y (R, C)."""
+    for i in range(first, last):
+        row, y_row = weight[ids[i]], y[i]
+        for j in range(y_row.size):
+            y_row[j] = row[j]
+
+
+@jit(parallel=True)
+def embedding_forward_02_threads(weight, ids, y, block):
+    """Blocks of rows on all threads."""
+    R = ids.size
+    for b in prange((R + block - 1) // block):
+        embedding_forward_01_gather(weight, ids, y, b * block, min(R, (b + 1) * block))
+
+
+@jit()
+def embedding_vjp_01_scatter(dy, ids, dweight, first, last):
+    """Columns first to last of dweight (V, C) += rows of dy (R, C), in the order of ids."""
+    for i in range(ids.size):
+        dy_row, row = dy[i, first:last], dweight[ids[i], first:last]
+        for j in range(row.size):
+            row[j] += dy_row[j]
+
+
+@jit(parallel=True)
+def embedding_vjp_02_columns(dy, ids, dweight):
+    """Blocks of columns on all threads: no two threads touch one number."""
+    C = dweight.shape[1]
+    for b in prange((C + _COLUMNS - 1) // _COLUMNS):
+        embedding_vjp_01_scatter(dy, ids, dweight, b * _COLUMNS, min(C, (b + 1) * _COLUMNS))
+
+
+def accepts(weight: Any, ids: Any) -> bool:
+    return weight.dtype in FLOATS and weight.ndim == 2 and ids.dtype.kind in "iu"
+
+
+def forward(weight: np.ndarray, ids: np.ndarray) -> tuple[np.ndarray, None]:
+    """y (..., C) of weight (V, C) and ids (...,). IndexError when an id is no row."""
+    V, C = weight.shape
+    flat = checked_ids(ids, V, "embedding: ids", f"weight has {V} rows")
+    y = np.empty((*ids.shape, C), weight.dtype)
+    if y.size:
+        y2 = y.reshape(-1, C)  # (R, C)
+        if y.size < PARALLEL_WORK:
+            embedding_forward_01_gather(frozen(weight), flat, y2, 0, flat.size)
+        else:
+            embedding_forward_02_threads(frozen(weight), flat, y2, row_block(flat.size, C))
+    return y, None
+
+
+def vjp(
+    dy: np.ndarray, y: Any, weight: Any, ids: np.ndarray, *, residuals: None, wanted: Any, into: Any
+) -> tuple[np.ndarray | None, None]:
+    """dweight (V, C); into[0] may be overwritten or added to."""
+    if not wanted[0]:
+        return None, None
+    V, C = weight.shape
+    offer = lent(into[0])
+    if offer is None:
+        dweight = np.zeros(weight.shape, weight.dtype)  # the system's zero pages: rows that no id names are never touched
+    else:
+        dweight = offer[0]
+        if not offer[1]:
+            dweight.fill(0)
+    if dy.size:
+        flat = checked_ids(ids, V, "embedding: ids", f"weight has {V} rows")
+        dy2 = frozen(dy).reshape(-1, C)  # (R, C)
+        if dy.size < PARALLEL_WORK:
+            embedding_vjp_01_scatter(dy2, flat, dweight, 0, C)
+        else:
+            embedding_vjp_02_columns(dy2, flat, dweight)
+    return dweight, None

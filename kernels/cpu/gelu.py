@@ -1,0 +1,88 @@
+"""GELU, tanh form: y = x/2 (1 + tanh u), u = sqrt(2/pi) (x + 0.044715 x^3)   (Hendrycks and Gimpel, 2016).
+
+Because (1 + tanh u) / 2 = sigmoid(2u), one exponential is enough: y = x s with s = 1 / (1 + e^(-2u)).
+    dy/dx = s + x s (1 - s) 2u',   2u' = 2 sqrt(2/pi) (1 + 3 * 0.044715 x^2)
+Beyond |x| = 30, s is 0 or 1 to the last bit of float64, so x is clamped there before it is cubed: no inf * 0.
+"""
+
+from typing import Any
+
+import numpy as np
+from numba import prange
+
+from .exp import exp
+from .jit import CONTRACT, FLOATS, frozen, jit, lent
+from .threads import CHUNK, PARALLEL_WORK, chunks
+
+_SLOPE = 1.5957691216057308  # 2 sqrt(2 / pi)
+_CUBIC = 0.044715
+
+
+@jit(fastmath=CONTRACT)
+def gelu_forward_01_sigmoid(x, y, first, last):
+    """Elements first to last of flat x, y; one polynomial exponential an element."""
+    number = x.dtype.type
+    one, slope, cubic, limit = number(1), number(_SLOPE), number(_CUBIC), number(30)
+    x, y = x[first:last], y[first:last]
+    for i in range(x.size):
+        v = x[i]
+        c = limit if v > limit else v  # NaN stays NaN: both comparisons are false
+        c = -limit if c < -limit else c
+        y[i] = v / (one + exp(-slope * (c + cubic * c * c * c)))
+
+
+@jit(parallel=True)
+def gelu_forward_02_threads(x, y, blocks):
+    """Chunks on all threads."""
+    for b in prange(blocks):
+        gelu_forward_01_sigmoid(x, y, b * CHUNK, (b + 1) * CHUNK)
+
+
+@jit(fastmath=CONTRACT)
+def gelu_vjp_01_sigmoid(dy, x, dx, first, last, add):
+    """Elements first to last of flat dy, x, dx; recomputes s instead of keeping it."""
+    number = x.dtype.type
+    one, slope, cubic, cubic3, limit = number(1), number(_SLOPE), number(_CUBIC), number(3 * _CUBIC), number(30)
+    dy, x, dx = dy[first:last], x[first:last], dx[first:last]
+    for i in range(x.size):
+        v = x[i]
+        v = limit if v > limit else v
+        v = -limit if v < -limit else v
+        square = v * v
+        s = one / (one + exp(-slope * v * (one + cubic * square)))
+        derivative = s + v * s * (one - s) * slope * (one + cubic3 * square)
+        dx[i] = dy[i] * derivative + (dx[i] if add else number(0))
+
+
+@jit(parallel=True)
+def gelu_vjp_02_threads(dy, x, dx, blocks, add):
+    """Chunks on all threads."""
+    for b in prange(blocks):
+        gelu_vjp_01_sigmoid(dy, x, dx, b * CHUNK, (b + 1) * CHUNK, add)
+
+
+def accepts(x: Any) -> bool:
+    return x.dtype in FLOATS
+
+
+def forward(x: np.ndarray) -> tuple[np.ndarray, None]:
+    """y of x, any shape."""
+    x, y = frozen(x), np.empty(x.shape, x.dtype)
+    if x.size < PARALLEL_WORK:
+        gelu_forward_01_sigmoid(x.reshape(-1), y.reshape(-1), 0, x.size)
+    else:
+        gelu_forward_02_threads(x.reshape(-1), y.reshape(-1), chunks(x.size))
+    return y, None
+
+
+def vjp(dy: np.ndarray, y: Any, x: np.ndarray, *, residuals: None, wanted: Any, into: Any) -> tuple:
+    """dx from dy and x; into[0] may be written or added to."""
+    if not wanted[0]:
+        return (None,)
+    dx, add = lent(into[0]) or (np.empty(x.shape, x.dtype), False)
+    flat = frozen(dy).reshape(-1), frozen(x).reshape(-1), dx.reshape(-1)
+    if x.size < PARALLEL_WORK:
+        gelu_vjp_01_sigmoid(*flat, 0, x.size, add)
+    else:
+        gelu_vjp_02_threads(*flat, chunks(x.size), add)
+    return (dx,)

@@ -1,0 +1,121 @@
+"""Linear map: y = x W + b with W (in, out), or y = x W^T + b with W (out, in) when `transposed`.
+
+    dx = dy W^T,   dW = x^T dy   (transposed: dW = dy^T x),   db = sum of the rows of dy
+The products are NumPy's BLAS: a transposed view is passed on as a flag, nothing is copied, and `out=` puts dW straight into
+the leaf's gradient.
+"""
+
+from typing import Any
+
+import numpy as np
+from numba import prange
+
+from .jit import FLOATS, frozen, jit, lent
+from .layer_norm import add_blocks
+from .threads import PARALLEL_WORK, row_block
+
+# Letters: R rows, I inputs, O outputs.
+
+
+@jit()
+def linear_bias_01_add(y, bias, first, last):
+    """Rows first to last of y (R, O) += bias (O,)."""
+    for i in range(first, last):
+        row = y[i]
+        for j in range(row.size):
+            row[j] += bias[j]
+
+
+@jit(parallel=True)
+def linear_bias_02_threads(y, bias, block):
+    """Blocks of rows on all threads."""
+    R = y.shape[0]
+    for b in prange((R + block - 1) // block):
+        linear_bias_01_add(y, bias, b * block, min(R, (b + 1) * block))
+
+
+@jit()
+def linear_bias_vjp_01_sum(dy, dbias, first, last):
+    """dbias (O,) = sum of rows first to last of dy (R, O): lanes run along a row, so nothing is reordered."""
+    dbias[:] = dy.dtype.type(0)
+    for i in range(first, last):
+        row = dy[i]
+        for j in range(row.size):
+            dbias[j] += row[j]
+
+
+@jit(parallel=True)
+def linear_bias_vjp_02_threads(dy, dbiases, block):
+    """Block b of rows is summed into row b of dbiases (blocks, O), on all threads."""
+    R = dy.shape[0]
+    for b in prange((R + block - 1) // block):
+        linear_bias_vjp_01_sum(dy, dbiases[b], b * block, min(R, (b + 1) * block))
+
+
+def _product(a: np.ndarray, b: np.ndarray, shape: tuple[int, ...], offer: Any) -> np.ndarray:
+    """a @ b as an array of `shape`, in the buffer offered where there is one."""
+    target = lent(offer)
+    if target is not None and target[1]:
+        target[0].reshape(a.shape[0], b.shape[1])[...] += np.dot(a, b)
+        return target[0]
+    out = np.empty(shape, a.dtype) if target is None else target[0]
+    np.dot(a, b, out=out.reshape(a.shape[0], b.shape[1]))
+    return out
+
+
+def accepts(x: Any, weight: Any, bias: Any = None, *, transposed: bool = False) -> bool:
+    return (
+        x.dtype in FLOATS
+        and weight.dtype == x.dtype
+        and x.ndim >= 1
+        and weight.ndim == 2
+        and x.shape[-1] == weight.shape[1 if transposed else 0]
+        and (bias is None or (bias.dtype == x.dtype and bias.shape == (weight.shape[0 if transposed else 1],)))
+    )
+
+
+def forward(
+    x: np.ndarray, weight: np.ndarray, bias: np.ndarray | None = None, *, transposed: bool = False
+) -> tuple[np.ndarray, None]:
+    """y (..., O) of x (..., I), weight (I, O) or transposed (O, I), and bias (O,)."""
+    matrix = weight.T if transposed else weight  # (I, O)
+    I, O = matrix.shape  # noqa: E741
+    R = x.size // I if I else int(np.prod(x.shape[:-1]))
+    y = np.empty((*x.shape[:-1], O), x.dtype)
+    y2 = y.reshape(R, O)
+    np.dot(x.reshape(R, I), matrix, out=y2)
+    if bias is not None and y.size:
+        if y.size < PARALLEL_WORK:
+            linear_bias_01_add(y2, frozen(bias), 0, R)
+        else:
+            linear_bias_02_threads(y2, frozen(bias), row_block(R, O))
+    return y, None
+
+
+def vjp(
+    dy: np.ndarray, y: Any, x: np.ndarray, weight: np.ndarray, *bias: Any,
+    residuals: None, wanted: Any, into: Any, transposed: bool = False,
+) -> tuple:  # fmt: skip
+    """(dx, dweight[, dbias]); every one may be written to, or added to, the buffer lent for it."""
+    O, I = weight.shape if transposed else weight.shape[::-1]  # noqa: E741
+    R = int(np.prod(x.shape[:-1]))
+    dy2, x2 = dy.reshape(R, O), x.reshape(R, I)
+    dx = dweight = None
+    if wanted[0]:
+        dx = _product(dy2, weight if transposed else weight.T, x.shape, into[0])
+    if wanted[1]:
+        left, right = (dy2, x2) if transposed else (x2, dy2)
+        dweight = _product(left.T, right, weight.shape, into[1])
+    if not bias:
+        return dx, dweight
+    if bias[0] is None or not wanted[2]:
+        return dx, dweight, None
+    dbias, add = lent(into[2]) or (np.empty(O, dy.dtype), False)
+    block = row_block(R, O) if dy.size >= PARALLEL_WORK else max(R, 1)
+    dbiases = np.zeros((max(1, -(-R // block)), O), dy.dtype)
+    if dbiases.shape[0] == 1:
+        linear_bias_vjp_01_sum(frozen(dy2), dbiases[0], 0, R)
+    else:
+        linear_bias_vjp_02_threads(frozen(dy2), dbiases, block)
+    add_blocks(dbiases, dbias, add)
+    return dx, dweight, dbias

@@ -1,0 +1,128 @@
+"""Softmax over the last axis: y_i = e^(x_i - m) / sum_j e^(x_j - m), m = max_j x_j.
+
+A row is read once from memory: maximum, exponentials and sum work on it while it sits in the first-level cache.
+-inf gives 0; a NaN makes its row NaN (the maximum ignores it, the sum does not); a row of -inf alone is NaN, as in NumPy.
+"""
+
+import math
+from typing import Any
+
+import numpy as np
+from numba import prange
+
+from .exp import exp
+from .jit import FLOATS, REDUCE, frozen, jit, lent
+from .threads import PARALLEL_WORK, row_block
+from .tile import largest
+
+# Letters: R rows, N row length.
+
+
+@jit()
+def softmax_forward_01_naive(x, y):
+    """The textbook, one row after the other; x, y (R, N). The rung to measure from."""
+    for i in range(x.shape[0]):
+        m = x[i, 0]
+        for j in range(x.shape[1]):
+            m = max(m, x[i, j])
+        total = x.dtype.type(0)
+        for j in range(x.shape[1]):
+            y[i, j] = math.exp(x[i, j] - m)
+            total += y[i, j]
+        for j in range(x.shape[1]):
+            y[i, j] /= total
+
+
+@jit(fastmath=REDUCE)
+def softmax_forward_02_vector(x, y, first, last):
+    """Rows first to last in vector lanes (polynomial exp, vector maximum, reordered sum)."""
+    N = x.shape[1]
+    flat = x.reshape(-1)
+    one = x.dtype.type(1)
+    for i in range(first, last):
+        x_row, y_row = x[i], y[i]
+        m = largest(flat, i * N, N)
+        total = x.dtype.type(0)
+        for j in range(N):
+            e = exp(x_row[j] - m)
+            y_row[j] = e
+            total += e
+        scale = one / total
+        for j in range(N):
+            y_row[j] *= scale
+
+
+@jit(parallel=True)
+def softmax_forward_03_threads(x, y, block):
+    """Blocks of rows on all threads."""
+    R = x.shape[0]
+    for b in prange((R + block - 1) // block):
+        softmax_forward_02_vector(x, y, b * block, min(R, (b + 1) * block))
+
+
+@jit()
+def softmax_vjp_01_naive(dy, y, dx):
+    """dx_i = y_i (dy_i - <dy, y>), one row after the other; all (R, N). The rung to measure from."""
+    for i in range(y.shape[0]):
+        inner = y.dtype.type(0)
+        for j in range(y.shape[1]):
+            inner += dy[i, j] * y[i, j]
+        for j in range(y.shape[1]):
+            dx[i, j] = y[i, j] * (dy[i, j] - inner)
+
+
+@jit(fastmath=REDUCE)
+def softmax_vjp_02_vector(dy, y, dx, first, last, add):
+    """Rows first to last; the inner product in vector lanes."""
+    N = y.shape[1]
+    for i in range(first, last):
+        dy_row, y_row, dx_row = dy[i], y[i], dx[i]
+        inner = y.dtype.type(0)
+        for j in range(N):
+            inner += dy_row[j] * y_row[j]
+        if add:
+            for j in range(N):
+                dx_row[j] += y_row[j] * (dy_row[j] - inner)
+        else:
+            for j in range(N):
+                dx_row[j] = y_row[j] * (dy_row[j] - inner)
+
+
+@jit(parallel=True)
+def softmax_vjp_03_threads(dy, y, dx, block, add):
+    """Blocks of rows on all threads."""
+    R = y.shape[0]
+    for b in prange((R + block - 1) // block):
+        softmax_vjp_02_vector(dy, y, dx, b * block, min(R, (b + 1) * block), add)
+
+
+def accepts(x: Any, *, axis: int = -1) -> bool:
+    return x.dtype in FLOATS and x.ndim >= 1 and (axis == -1 or axis == x.ndim - 1)
+
+
+def forward(x: np.ndarray, *, axis: int = -1) -> tuple[np.ndarray, None]:
+    """y (..., N) of x (..., N); axis is the last one."""
+    x, y = frozen(x), np.empty(x.shape, x.dtype)
+    if x.size:
+        N = x.shape[-1]
+        x2, y2 = x.reshape(-1, N), y.reshape(-1, N)  # (R, N)
+        if x.size < PARALLEL_WORK:
+            softmax_forward_02_vector(x2, y2, 0, x2.shape[0])
+        else:
+            softmax_forward_03_threads(x2, y2, row_block(*x2.shape))
+    return y, None
+
+
+def vjp(dy: np.ndarray, y: np.ndarray, x: Any, *, residuals: None, wanted: Any, into: Any, axis: int = -1) -> tuple:
+    """dx (..., N) from dy and y; into[0] may be written or added to."""
+    if not wanted[0]:
+        return (None,)
+    dx, add = lent(into[0]) or (np.empty(y.shape, y.dtype), False)
+    if y.size:
+        N = y.shape[-1]
+        dy2, y2, dx2 = frozen(dy).reshape(-1, N), frozen(y).reshape(-1, N), dx.reshape(-1, N)  # (R, N)
+        if y.size < PARALLEL_WORK:
+            softmax_vjp_02_vector(dy2, y2, dx2, 0, y2.shape[0], add)
+        else:
+            softmax_vjp_03_threads(dy2, y2, dx2, row_block(*y2.shape), add)
+    return (dx,)
