@@ -155,6 +155,11 @@ def moved(*xs: Any) -> int:
     return broadcast_size(*xs) + sum(1 if type(x) in NUMBERS else x.size for x in xs)
 
 
+def reach(*xs: Any) -> float:
+    """The tolerance: grows with the number of places that read one number, whose cotangents are summed."""
+    return 8.0 + broadcast_size(*xs) / max(1, min(x.size for x in xs if type(x) not in NUMBERS))
+
+
 def random_shapes(rng: np.random.Generator, n: int) -> list[tuple[int, ...]]:
     """n shapes that broadcast: some axes are 1, some leading ones missing."""
     shape = random_shape(rng)
@@ -216,6 +221,7 @@ ADD = Op(
         "shares the cotangent between the two": sketch(lambda dy, y, x1, x2: 0.5 * dy, lambda dy, y, x1, x2: 0.5 * dy),
         "averages over stretched axes": averages(add_vjp),
     },
+    tolerance=reach,
     cost=lambda x1, x2: (broadcast_size(x1, x2), moved(x1, x2)),
     source="Griewank, Walther: Evaluating Derivatives, 2nd ed., chapter 3",
 )
@@ -242,6 +248,7 @@ SUBTRACT = Op(
         "gives the minus sign to both": sketch(lambda dy, y, x1, x2: -dy, lambda dy, y, x1, x2: -dy),
         "averages over stretched axes": averages(subtract_vjp),
     },
+    tolerance=reach,
     cost=lambda x1, x2: (broadcast_size(x1, x2), moved(x1, x2)),
     source="Griewank, Walther: Evaluating Derivatives, 2nd ed., chapter 3",
 )
@@ -271,6 +278,7 @@ MULTIPLY = Op(
         "forgets the factors": sketch(lambda dy, y, x1, x2: dy, lambda dy, y, x1, x2: dy),
         "averages over stretched axes": averages(multiply_vjp),
     },
+    tolerance=reach,
     cost=lambda x1, x2: (broadcast_size(x1, x2), moved(x1, x2)),
     source="Griewank, Walther: Evaluating Derivatives, 2nd ed., chapter 3",
 )
@@ -302,6 +310,7 @@ DIVIDE = Op(
         "multiplies where it should divide": sketch(lambda dy, y, x1, x2: dy * x2, lambda dy, y, x1, x2: -dy * y / x2),
         "averages over stretched axes": averages(divide_vjp),
     },
+    tolerance=reach,
     cost=lambda x1, x2: (broadcast_size(x1, x2), moved(x1, x2)),
     source="Griewank, Walther: Evaluating Derivatives, 2nd ed., chapter 3",
 )

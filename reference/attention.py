@@ -111,26 +111,25 @@ def attention_vjp(
     q: Array,
     k: Array,
     v: Array,
-    mask: Array | None = None,
-    *,
+    *mask: Array | None,
     causal: bool = False,
     scale: float | None = None,
 ) -> tuple[Array | None, ...]:
-    """Sbar = P (Ybar V^T - <Ybar, Y>);  dq = c Sbar K,  dk = c Sbar^T Q,  dv = P^T Ybar."""
-    p = attention_weights(q, k, mask, causal=causal, scale=scale)  # (..., t, s)
+    """Sbar = P (Ybar V^T - <Ybar, Y>);  dq = c Sbar K,  dk = c Sbar^T Q,  dv = P^T Ybar; a mask has no cotangent."""
+    p = attention_weights(q, k, *mask, causal=causal, scale=scale)  # (..., t, s)
     ds = _score_cotangent(dy, y, p, v)  # (..., t, s)
     dq, dk = _from_scores(ds, q, k, scale)
     dv = unbroadcast(array_namespace(dy).matmul(swap(p), dy), v.shape)
-    return (dq, dk, dv) if mask is None else (dq, dk, dv, None)
+    return dq, dk, dv, *(None for _ in mask)
 
 
 def attention_jvp(
     dinputs: tuple[Array, ...], y: Array, inputs: tuple[Array, ...], *, causal: bool = False, scale: float | None = None
 ) -> Array:
-    """dS = c (dQ K^T + Q dK^T);  dP = P (dS - <dS, P>);  dY = dP V + P dV."""
-    dq, dk, dv = dinputs[:3]
+    """dS = c (dQ K^T + Q dK^T);  dP = P (dS - <dS, P>);  dY = dP V + P dV. None stands still."""
     q, k, v, *mask = inputs
     xp = array_namespace(q)
+    dq, dk, dv = (xp.zeros_like(x) if dx is None else dx for dx, x in zip(dinputs[:3], (q, k, v), strict=True))
     p = attention_weights(q, k, *mask, causal=causal, scale=scale)
     ds = (xp.matmul(dq, swap(k)) + xp.matmul(q, swap(dk))) * _factor(q, scale)  # (..., t, s)
     dp = p * (ds - xp.sum(ds * p, axis=-1, keepdims=True))
@@ -189,7 +188,7 @@ def _draw(rng: np.random.Generator) -> Sample:
 
     q, k, v = (rng.standard_normal((*lead(), n, d)) for n in (t, s, s))
     masks = [None, None, (t, s), (1, s), (s,), (*lead(), t, s)]
-    shape = masks[int(rng.integers(len(masks)))]
+    shape = masks[rng.integers(len(masks))]
     params = {"causal": bool(rng.random() < 0.5), "scale": None if rng.random() < 0.7 else 0.3}
     return Sample((q, k, v) if shape is None else (q, k, v, rng.random(shape) < 0.7), params, "random")
 
@@ -202,11 +201,11 @@ def _wrong(ds_of: Any = _score_cotangent, dv_of: Any = _values_cotangent, scaled
     """The right vjp with another Sbar or Vbar, or without c."""
 
     def vjp(
-        dy: Array, y: Array, q: Array, k: Array, v: Array, mask: Any = None, *, causal: bool = False, scale: Any = None
+        dy: Array, y: Array, q: Array, k: Array, v: Array, *mask: Any, causal: bool = False, scale: Any = None
     ) -> tuple[Array | None, ...]:
-        p = attention_weights(q, k, mask, causal=causal, scale=scale)
+        p = attention_weights(q, k, *mask, causal=causal, scale=scale)
         dq, dk = _from_scores(ds_of(dy, y, p, v), q, k, scale if scaled else 1.0)
-        return (dq, dk, unbroadcast(dv_of(p, dy), v.shape), *(() if mask is None else (None,)))
+        return dq, dk, unbroadcast(dv_of(p, dy), v.shape), *(None for _ in mask)
 
     return vjp
 

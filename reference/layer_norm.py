@@ -54,27 +54,28 @@ def layer_norm_vjp(
     y: Any,
     x: Array,
     weight: Array,
-    bias: Any = None,
-    *,
+    *bias: Any,
     eps: float = 1e-5,
     wanted: tuple[bool, ...] = (True, True, True),
 ) -> tuple[Array | None, ...]:
-    """dx = r (g - mean(g) - xhat mean(g xhat)) with g = dy * weight; dweight = sum dy * xhat; dbias = sum dy."""
+    """dx = r (g - mean(g) - xhat mean(g xhat)) with g = dy * weight; dweight = sum dy * xhat; dbias = sum dy.
+
+    One entry for each input that was passed.
+    """
     xhat, r = _normalize(x, eps)
     dx = _project(dy * weight, xhat, r) if wanted[0] else None  # (..., n)
     dweight = unbroadcast(dy * xhat, weight.shape) if wanted[1] else None  # (n)
-    if bias is None:
-        return dx, dweight
-    return dx, dweight, unbroadcast(dy, bias.shape) if wanted[2] else None
+    dbias = (unbroadcast(dy, b.shape) if b is not None and wanted[2] else None for b in bias)  # (n)
+    return dx, dweight, *dbias
 
 
 def layer_norm_jvp(dinputs: tuple[Array, ...], y: Any, inputs: tuple[Array, ...], *, eps: float = 1e-5) -> Array:
-    """dy = dxhat * weight + xhat * dweight + dbias."""
-    dx, dweight, *dbias = dinputs
-    x, weight, *bias = inputs
+    """dy = dxhat * weight + xhat * dweight + dbias. None is the direction of an input that stands still."""
+    (dx, dweight, *dbias), (x, weight, *_) = dinputs, inputs
     xhat, r = _normalize(x, eps)
-    dy = _project(dx, xhat, r) * weight + xhat * dweight
-    return dy if not bias or bias[0] is None else dy + dbias[0]
+    dy = array_namespace(x).zeros_like(x) if dx is None else _project(dx, xhat, r) * weight
+    dy = dy if dweight is None else dy + xhat * dweight
+    return dy if not dbias or dbias[0] is None else dy + dbias[0]
 
 
 def layer_norm_definition(x: Array, weight: Array, bias: Array | None = None, *, eps: float = 1e-5) -> Array:
@@ -100,32 +101,35 @@ def _draw(rng: np.random.Generator) -> Sample:
 
 
 def _tolerance(x: Array, weight: Array, bias: Array | None = None, *, eps: float = 1e-5) -> float:
-    """x - mean carries an ulp of x into xhat, magnified by r."""
-    return 16.0 + float(x.shape[-1]) + 4.0 * float(np.max(np.abs(x) * _normalize(x, eps)[1], initial=0.0))
+    """The mean may cancel most of x, and the bias most of what is left: the error is in ulps of the largest term."""
+    _, r = _normalize(x, eps)
+    terms = np.abs(x * r * weight) + (0.0 if bias is None else np.abs(bias))
+    largest, y = (float(np.max(np.abs(a), initial=0.0)) for a in (terms, layer_norm(x, weight, bias, eps=eps)))
+    return float(8 + x.shape[-1]) * max(1.0, largest / y if y > 0.0 else 1.0)
 
 
 def _wrong_dx(dx_of: Any) -> Any:
     """The right vjp with another dx: dx_of(g, xhat, r, x)."""
 
     def vjp(
-        dy: Array, y: Any, x: Array, weight: Array, bias: Any = None, *, eps: float = 1e-5, wanted: Any = None
+        dy: Array, y: Any, x: Array, weight: Array, *bias: Any, eps: float = 1e-5, wanted: Any = None
     ) -> tuple[Array | None, ...]:
-        return (dx_of(dy * weight, *_normalize(x, eps), x), *layer_norm_vjp(dy, y, x, weight, bias, eps=eps)[1:])
+        return (dx_of(dy * weight, *_normalize(x, eps), x), *layer_norm_vjp(dy, y, x, weight, *bias, eps=eps)[1:])
 
     return vjp
 
 
 def _wrong_dweight(
-    dy: Array, y: Any, x: Array, weight: Array, bias: Any = None, *, eps: float = 1e-5, wanted: Any = None
+    dy: Array, y: Any, x: Array, weight: Array, *bias: Any, eps: float = 1e-5, wanted: Any = None
 ) -> tuple[Array | None, ...]:
-    dx, _, *dbias = layer_norm_vjp(dy, y, x, weight, bias, eps=eps)
+    dx, _, *dbias = layer_norm_vjp(dy, y, x, weight, *bias, eps=eps)
     return dx, unbroadcast(dy * x, weight.shape), *dbias
 
 
 def _wrong_g(
-    dy: Array, y: Any, x: Array, weight: Array, bias: Any = None, *, eps: float = 1e-5, wanted: Any = None
+    dy: Array, y: Any, x: Array, weight: Array, *bias: Any, eps: float = 1e-5, wanted: Any = None
 ) -> tuple[Array | None, ...]:
-    return (_project(dy, *_normalize(x, eps)), *layer_norm_vjp(dy, y, x, weight, bias, eps=eps)[1:])
+    return (_project(dy, *_normalize(x, eps)), *layer_norm_vjp(dy, y, x, weight, *bias, eps=eps)[1:])
 
 
 _ROW = np.array([1.0, 2.0, 4.0])

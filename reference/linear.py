@@ -32,9 +32,7 @@ def matmul(x1: Array, x2: Array) -> Array:
     return array_namespace(x1).matmul(x1, x2)
 
 
-def matmul_vjp(
-    dy: Array, y: Any, x1: Array, x2: Array, *, wanted: tuple[bool, ...] = (True, True)
-) -> tuple[Array | None, ...]:
+def matmul_vjp(dy: Array, y: Any, x1: Array, x2: Array, *, wanted: tuple[bool, ...] = (True, True)) -> tuple[Any, ...]:
     """dx1 = dy x2^T and dx2 = x1^T dy."""
     xp = array_namespace(dy)
     return (
@@ -85,7 +83,7 @@ def linear_vjp(
     *bias: Any,
     transposed: bool = False,
     wanted: tuple[bool, ...] = (True, True, True),
-) -> tuple[Array | None, ...]:
+) -> tuple[Any, ...]:
     """dX = dY W^T, dW = X^T dY, db = sum over the rows of dY; one entry for each input that was passed."""
     xp = array_namespace(dy)
     rows = lines(dy)  # (R, out)
@@ -147,7 +145,7 @@ def _draw_linear(rng: np.random.Generator) -> Sample:
     return Sample(tuple(inputs[: 2 + int(rng.integers(2))]), {"transposed": transposed}, "random")
 
 
-def _matmul_average(dy: Array, y: Any, x1: Array, x2: Array, *, wanted: Any = None) -> tuple[Array, ...]:
+def _matmul_average(dy: Array, y: Any, x1: Array, x2: Array, *, wanted: Any = None) -> tuple[Any, ...]:
     stretch1, stretch2 = (math.prod(dy.shape[:-2]) / math.prod(x.shape[:-2]) for x in (x1, x2))
     dx1, dx2 = matmul_vjp(dy, y, x1, x2)
     return dx1 / stretch1, dx2 / stretch2
@@ -161,7 +159,7 @@ def _linear_average(dy: Array, y: Any, *inputs: Any, transposed: bool = False, w
 
 def _linear_one_row(dy: Array, y: Any, *inputs: Any, transposed: bool = False, wanted: Any = None) -> tuple[Any, ...]:
     """The last row alone speaks for the weight and the bias, twice."""
-    dx, dweight, *dbias = linear_vjp(dy, y, *inputs, transposed=transposed)
+    dx, _, *dbias = linear_vjp(dy, y, *inputs, transposed=transposed)
     last = linear_vjp(lines(dy)[-1], y, lines(inputs[0])[-1], *inputs[1:], transposed=transposed)
     return (dx, 2.0 * last[1], *dbias)
 
@@ -203,7 +201,7 @@ MATMUL = Op(
             -matmul_vjp(dy, y, x1, x2)[1],
         ),
     },
-    tolerance=lambda x1, x2: 8.0 + 2.0 * x1.shape[-1],
+    tolerance=lambda x1, x2: 8.0 + 2.0 * max(x1.shape[-1], x2.shape[-1], x1.shape[-2] * math.prod(_batch(x1, x2))),
     cost=lambda x1, x2: (
         2 * x2.shape[-1] * x1.shape[-1] * x1.shape[-2] * math.prod(_batch(x1, x2)),
         x1.size + x2.size + x1.shape[-2] * x2.shape[-1] * math.prod(_batch(x1, x2)),
@@ -262,7 +260,7 @@ LINEAR = Op(
             *linear_vjp(dy, y, *inputs, transposed=transposed)[1:],
         ),
     },
-    tolerance=lambda x, weight, bias=None, *, transposed=False: 8.0 + 2.0 * x.shape[-1],
+    tolerance=lambda x, weight, bias=None, *, transposed=False: 8.0 + 2.0 * max(*weight.shape, math.prod(x.shape[:-1])),
     cost=_cost_linear,
     source="Goodfellow, Bengio, Courville: Deep Learning, section 6.5.6; Giles 2008, section 2.2",
 )

@@ -86,10 +86,10 @@ def lstm_cell_vjp(
 
 
 def lstm_cell_jvp(dinputs: tuple[Array, ...], y: tuple[Array, Array], inputs: tuple[Array, ...]) -> tuple[Array, Array]:
-    """dz = dx W + x dW + dh U + h dU + db, then the product rule through the gates."""
-    dx, dh, dc, dw, du, db = dinputs
+    """dz = dx W + x dW + dh U + h dU + db, then the product rule through the gates. None stands still."""
     x, h, c, w, u, b = inputs
     xp = array_namespace(x)
+    dx, dh, dc, dw, du, db = (xp.zeros_like(a) if da is None else da for da, a in zip(dinputs, inputs, strict=True))
     i, f, g, o = _gates(x, h, w, u, b)
     di, df, dg, do = _parts(xp.matmul(dx, w) + xp.matmul(x, dw) + xp.matmul(dh, u) + xp.matmul(h, du) + db)
     di, df, dg, do = i * (1.0 - i) * di, f * (1.0 - f) * df, (1.0 - g * g) * dg, o * (1.0 - o) * do

@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from .arithmetic import BOTH, NUMBERS, averages, broadcast_size, moved, random_shapes, sketch
+from .arithmetic import BOTH, NUMBERS, averages, broadcast_size, moved, random_shapes, reach, sketch
 from .elementwise import each
 from .namespace import Array, array_namespace, unbroadcast
 from .op import Op, Sample
@@ -113,7 +113,7 @@ POWER = Op(
         ),
         "averages over stretched axes": averages(power_vjp),
     },
-    tolerance=lambda x1, x2: 16.0,
+    tolerance=lambda x1, x2: 8.0 + reach(x1, x2),
     cost=lambda x1, x2: (broadcast_size(x1, x2), moved(x1, x2)),
     source="Griewank, Walther: Evaluating Derivatives, 2nd ed., chapter 3",
 )

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from .arithmetic import averages, directions, moved, random_shapes, sketch
+from .arithmetic import averages, directions, moved, random_shapes, reach, sketch
 from .elementwise import each
 from .namespace import Array, array_namespace, namespace_of, unbroadcast
 from .op import Op, Sample
@@ -84,6 +84,7 @@ WHERE = Op(
         ),
         "averages over stretched axes": averages(where_vjp),
     },
+    tolerance=reach,
     cost=lambda condition, x1, x2: (0, moved(condition, x1, x2)),
     source="array API standard 2024.12, where",
 )

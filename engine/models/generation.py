@@ -7,17 +7,18 @@ from typing import Any
 
 import numpy as np
 
+from ..errors import UserError
 from ..random import Generator
 
 
 def check_sampling(temperature: float, top_k: int | None, top_p: float | None) -> None:
-    """ValueError with one sentence unless the three make sense."""
+    """UserError with one sentence unless the three make sense."""
     if not 0.0 <= temperature < float("inf"):
-        raise ValueError(f"generate: temperature is {temperature}, but it must be 0 (the likeliest token) or above")
+        raise UserError(f"generate: temperature is {temperature}, but it must be 0 (the likeliest token) or above")
     if top_k is not None and top_k < 1:
-        raise ValueError(f"generate: top_k is {top_k}, but it must be at least 1")
+        raise UserError(f"generate: top_k is {top_k}, but it must be at least 1")
     if top_p is not None and not 0.0 < top_p <= 1.0:
-        raise ValueError(f"generate: top_p is {top_p}, but it must be above 0 and at most 1")
+        raise UserError(f"generate: top_p is {top_p}, but it must be above 0 and at most 1")
 
 
 def probabilities(logits: np.ndarray, *, temperature: float, top_k: int | None, top_p: float | None) -> np.ndarray:

@@ -27,12 +27,19 @@ from typing import Any
 
 import numpy as np
 
-from .arrays import jitter, largest
+from .arrays import inner, jitter, largest
 
 LEVELS = 5
 STEPS = (2.0**-4, 2.0**-7, 2.0**-11)  # where to start: the smaller ones for functions with a kink or a pole nearby
 
+CONCLUSIVE = 1e-4
+"""How much of the derivative's size its own error estimate may be: a factor of 1.001 must stand out ten times over."""
+
 Arrays = Sequence[Any]
+
+
+class Redraw(Exception):
+    """This trial cannot decide (its error estimate is too poor here): draw another one."""
 
 
 def _weights() -> np.ndarray:
@@ -90,3 +97,32 @@ def derivative(
             error = truncation + 4 * magnified * (rounding[i] + floor)
             results.append((best, np.where(np.isfinite(best), error, np.inf)))
     return results
+
+
+def slope(
+    f: Callable[[list[Any]], Arrays], xs: Arrays, vs: Arrays, weights: Arrays, rng: np.random.Generator, check: str
+) -> tuple[Any, Any, list[tuple[Any, Any]]]:
+    """d/dt <weights, f(x + t v)>: (value, allowed error, and what `derivative` gave for each result).
+
+    Starts with a large step and goes on to smaller ones until the estimate is good. Raises Redraw, with `check` in its
+    sentence, where no step lets the check conclude.
+    """
+    best: Any = None
+    sizes = [np.abs(w) for w in weights]
+    for start in STEPS:
+        found = derivative(f, xs, vs, rng, start=start)
+        value, size = inner(weights, [d for d, _ in found])
+        allowed = inner(sizes, [error for _, error in found])[0]
+        scale = size + inner(sizes, [np.abs(y) for y in f(list(xs))])[0]
+        if np.isfinite(value) and np.isfinite(allowed) and (best is None or allowed < best[1]):
+            best = (value, allowed, found, scale)
+        if best is not None and best[1] <= CONCLUSIVE * 1e-4 * best[3]:
+            break
+    if best is None:
+        raise Redraw(f"{check}: the function is not finite in the neighbourhood of this point")
+    if best[1] > CONCLUSIVE * best[3]:
+        raise Redraw(
+            f"{check}: finite differences know the derivative only to {float(best[1]):.1e} at a size of "
+            f"{float(best[3]):.1e}, which is too poor to conclude (is this point at a kink or a jump?)"
+        )
+    return best[0], best[1], best[2]

@@ -35,7 +35,8 @@ def adamw_update_01_fused(param, grad, m, v, rates, first, last):
 @jit(parallel=True)
 def adamw_update_02_threads(param, grad, m, v, rates, blocks):
     """Chunks on all threads."""
-    for b in prange(blocks):
+    for index in prange(blocks):
+        b = np.int64(index)  # not the unsigned index: one compiled version of the callee
         adamw_update_01_fused(param, grad, m, v, rates, b * CHUNK, (b + 1) * CHUNK)
 
 
@@ -54,7 +55,8 @@ def squared_norm_01_chunks(grad, parts, first, last):
 @jit(parallel=True)
 def squared_norm_02_threads(grad, parts):
     """Chunks on all threads."""
-    for b in prange(parts.size):
+    for index in prange(parts.size):
+        b = np.int64(index)  # not the unsigned index: one compiled version of the callee
         squared_norm_01_chunks(grad, parts, b, b + 1)
 
 

@@ -131,7 +131,9 @@ def _is_key_mask(mask: Any, q: Any, S: int) -> bool:
         mask.dtype == np.bool_
         and 1 <= mask.ndim <= min(q.ndim, 4)
         and mask.shape[-1] == S
-        and all(n == 1 or (i == 0 and mask.ndim == q.ndim >= 3 and n == q.shape[0]) for i, n in enumerate(mask.shape[:-1]))
+        and all(
+            n == 1 or (i == 0 and mask.ndim == q.ndim >= 3 and n == q.shape[0]) for i, n in enumerate(mask.shape[:-1])
+        )
     )
 
 
@@ -184,7 +186,9 @@ def vjp(
         add.append(target[1] if target else False)
     if residuals.size:
         arrays = [strided(a) for a in (dy, y, q, k, v)]
-        targets = [strided(g) if w else arrays[2] for g, w in zip(gradients, want, strict=True)]  # unwanted: never written
+        targets = [
+            strided(g) if w else arrays[2] for g, w in zip(gradients, want, strict=True)
+        ]  # unwanted: never written
         places = tuple(map(located, arrays + targets))
         run_vjp(places, sizes, bool(causal), masks, factor, residuals, want, tuple(add))
     else:

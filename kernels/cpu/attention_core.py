@@ -112,7 +112,20 @@ def attention_forward_02_tiled(q_at, k_at, v_at, y_at, sizes, causal, masks, sca
         for j0 in range(0, visible, KEYS):
             width = min(KEYS, visible - j0)
             product(
-                step, D, queries, i0 * W, W, unit, keys, j0 * D, tile, scores, none, tile, -(-width // lanes) * lanes, none
+                step,
+                D,
+                queries,
+                i0 * W,
+                W,
+                unit,
+                keys,
+                j0 * D,
+                tile,
+                scores,
+                none,
+                tile,
+                -(-width // lanes) * lanes,
+                none,
             )  # scores (step, width)
             for r in range(rows):
                 n = max(0, min(width, i0 + r + 1 + S - T - j0)) if causal else width
@@ -139,7 +152,9 @@ def attention_forward_02_tiled(q_at, k_at, v_at, y_at, sizes, causal, masks, sca
                     out_row = out[r * W : (r + 1) * W]
                     for d in range(W):
                         out_row[d] *= correction
-            product(step, width, scores, none, tile, unit, values, j0 * W, W, out, none, W, W, j0)  # out (step, W) (+)= p v
+            product(
+                step, width, scores, none, tile, unit, values, j0 * W, W, out, none, W, W, j0
+            )  # out (step, W) (+)= p v
         for r in range(rows):
             total = totals[r]
             inverse = zero if total == zero else one / total

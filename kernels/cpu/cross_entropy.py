@@ -46,7 +46,8 @@ def cross_entropy_forward_01_fused(logits, targets, losses, dlogits, first, last
 def cross_entropy_forward_02_threads(logits, targets, losses, dlogits, block):
     """Blocks of rows on all threads."""
     R = logits.shape[0]
-    for b in prange((R + block - 1) // block):
+    for index in prange((R + block - 1) // block):
+        b = np.int64(index)  # not the unsigned index: one compiled version of the callee
         cross_entropy_forward_01_fused(logits, targets, losses, dlogits, b * block, min(R, (b + 1) * block))
 
 

@@ -28,7 +28,8 @@ def dropout_forward_01_scale(x, mask, y, scale, add, first, last):
 @jit(parallel=True)
 def dropout_forward_02_threads(x, mask, y, scale, add, blocks):
     """Chunks on all threads."""
-    for b in prange(blocks):
+    for index in prange(blocks):
+        b = np.int64(index)  # not the unsigned index: one compiled version of the callee
         dropout_forward_01_scale(x, mask, y, scale, add, b * CHUNK, (b + 1) * CHUNK)
 
 

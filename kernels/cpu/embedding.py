@@ -30,7 +30,8 @@ def embedding_forward_01_gather(weight, ids, y, first, last):
 def embedding_forward_02_threads(weight, ids, y, block):
     """Blocks of rows on all threads."""
     R = ids.size
-    for b in prange((R + block - 1) // block):
+    for index in prange((R + block - 1) // block):
+        b = np.int64(index)  # not the unsigned index: one compiled version of the callee
         embedding_forward_01_gather(weight, ids, y, b * block, min(R, (b + 1) * block))
 
 
@@ -47,7 +48,8 @@ def embedding_vjp_01_scatter(dy, ids, dweight, first, last):
 def embedding_vjp_02_columns(dy, ids, dweight):
     """Blocks of columns on all threads: no two threads touch one number."""
     C = dweight.shape[1]
-    for b in prange((C + _COLUMNS - 1) // _COLUMNS):
+    for index in prange((C + _COLUMNS - 1) // _COLUMNS):
+        b = np.int64(index)  # not the unsigned index: one compiled version of the callee
         embedding_vjp_01_scatter(dy, ids, dweight, b * _COLUMNS, min(C, (b + 1) * _COLUMNS))
 
 
@@ -78,7 +80,9 @@ def vjp(
     V, C = weight.shape
     offer = lent(into[0])
     if offer is None:
-        dweight = np.zeros(weight.shape, weight.dtype)  # the system's zero pages: rows that no id names are never touched
+        dweight = np.zeros(
+            weight.shape, weight.dtype
+        )  # the system's zero pages: rows that no id names are never touched
     else:
         dweight = offer[0]
         if not offer[1]:

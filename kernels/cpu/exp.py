@@ -61,7 +61,9 @@ class _Emit:
 
     def fma(self, a: Any, b: Any, c: Any) -> Any:
         signature = ir.FunctionType(self.float, [self.float] * 3)
-        return self.builder.call(self.builder.module.declare_intrinsic("llvm.fmuladd", [self.float], signature), [a, b, c])
+        return self.builder.call(
+            self.builder.module.declare_intrinsic("llvm.fmuladd", [self.float], signature), [a, b, c]
+        )
 
     def add(self, a: Any, b: Any) -> Any:
         return self.builder.fadd(a, b, flags=_FLAGS)
@@ -132,6 +134,8 @@ def tanh(typingctx: Any, x: Any) -> Any:
         quotient = builder.fdiv(m, emit.add(m, emit.number(2.0)), flags=_FLAGS)  # -tanh |x|
         magnitude = emit.multiply(quotient, emit.number(-1.0))
         copysign = ir.FunctionType(emit.float, [emit.float] * 2)
-        return builder.call(builder.module.declare_intrinsic("llvm.copysign", [emit.float], copysign), [magnitude, value])
+        return builder.call(
+            builder.module.declare_intrinsic("llvm.copysign", [emit.float], copysign), [magnitude, value]
+        )
 
     return x(x), generate

@@ -34,7 +34,8 @@ def gelu_forward_01_sigmoid(x, y, first, last):
 @jit(parallel=True)
 def gelu_forward_02_threads(x, y, blocks):
     """Chunks on all threads."""
-    for b in prange(blocks):
+    for index in prange(blocks):
+        b = np.int64(index)  # not the unsigned index: one compiled version of the callee
         gelu_forward_01_sigmoid(x, y, b * CHUNK, (b + 1) * CHUNK)
 
 
@@ -57,7 +58,8 @@ def gelu_vjp_01_sigmoid(dy, x, dx, first, last, add):
 @jit(parallel=True)
 def gelu_vjp_02_threads(dy, x, dx, blocks, add):
     """Chunks on all threads."""
-    for b in prange(blocks):
+    for index in prange(blocks):
+        b = np.int64(index)  # not the unsigned index: one compiled version of the callee
         gelu_vjp_01_sigmoid(dy, x, dx, b * CHUNK, (b + 1) * CHUNK, add)
 
 

@@ -50,7 +50,8 @@ def layer_norm_forward_01_two_pass(x, weight, bias, has_bias, y, means, scales, 
 def layer_norm_forward_02_threads(x, weight, bias, has_bias, y, means, scales, eps, block):
     """Blocks of rows on all threads."""
     R = x.shape[0]
-    for b in prange((R + block - 1) // block):
+    for index in prange((R + block - 1) // block):
+        b = np.int64(index)  # not the unsigned index: one compiled version of the callee
         layer_norm_forward_01_two_pass(
             x, weight, bias, has_bias, y, means, scales, eps, b * block, min(R, (b + 1) * block)
         )
@@ -99,7 +100,8 @@ def layer_norm_vjp_01_rows(dy, x, weight, means, scales, dx, add, dweight, dbias
 def layer_norm_vjp_02_threads(dy, x, weight, means, scales, dx, add, dweights, dbiases, want, block):
     """Blocks of rows on all threads; block b leaves its sums in row b of dweights, dbiases (blocks, C)."""
     R = x.shape[0]
-    for b in prange((R + block - 1) // block):
+    for index in prange((R + block - 1) // block):
+        b = np.int64(index)  # not the unsigned index: one compiled version of the callee
         layer_norm_vjp_01_rows(
             dy, x, weight, means, scales, dx, add, dweights[b], dbiases[b], want, b * block, min(R, (b + 1) * block)
         )

@@ -30,7 +30,8 @@ def linear_bias_01_add(y, bias, first, last):
 def linear_bias_02_threads(y, bias, block):
     """Blocks of rows on all threads."""
     R = y.shape[0]
-    for b in prange((R + block - 1) // block):
+    for index in prange((R + block - 1) // block):
+        b = np.int64(index)  # not the unsigned index: one compiled version of the callee
         linear_bias_01_add(y, bias, b * block, min(R, (b + 1) * block))
 
 
@@ -48,7 +49,8 @@ def linear_bias_vjp_01_sum(dy, dbias, first, last):
 def linear_bias_vjp_02_threads(dy, dbiases, block):
     """Block b of rows is summed into row b of dbiases (blocks, O), on all threads."""
     R = dy.shape[0]
-    for b in prange((R + block - 1) // block):
+    for index in prange((R + block - 1) // block):
+        b = np.int64(index)  # not the unsigned index: one compiled version of the callee
         linear_bias_vjp_01_sum(dy, dbiases[b], b * block, min(R, (b + 1) * block))
 
 

@@ -48,7 +48,8 @@ def philox_words_01_blocks(seed, stream, counter, words, first, last):
 def philox_words_02_threads(seed, stream, counter, words):
     """Pieces of counter blocks on all threads."""
     blocks = words.size // 4
-    for b in prange((blocks + _BLOCKS - 1) // _BLOCKS):
+    for index in prange((blocks + _BLOCKS - 1) // _BLOCKS):
+        b = np.int64(index)  # not the unsigned index: one compiled version of the callee
         philox_words_01_blocks(seed, stream, counter, words, b * _BLOCKS, min(blocks, (b + 1) * _BLOCKS))
 
 
@@ -69,7 +70,8 @@ def bernoulli_01_blocks(seed, stream, counter, limit, mask, first, last):
 def bernoulli_02_threads(seed, stream, counter, limit, mask):
     """Pieces of counter blocks on all threads."""
     blocks = mask.size // 4
-    for b in prange((blocks + _BLOCKS - 1) // _BLOCKS):
+    for index in prange((blocks + _BLOCKS - 1) // _BLOCKS):
+        b = np.int64(index)  # not the unsigned index: one compiled version of the callee
         bernoulli_01_blocks(seed, stream, counter, limit, mask, b * _BLOCKS, min(blocks, (b + 1) * _BLOCKS))
 
 

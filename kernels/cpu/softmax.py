@@ -56,7 +56,8 @@ def softmax_forward_02_vector(x, y, first, last):
 def softmax_forward_03_threads(x, y, block):
     """Blocks of rows on all threads."""
     R = x.shape[0]
-    for b in prange((R + block - 1) // block):
+    for index in prange((R + block - 1) // block):
+        b = np.int64(index)  # not the unsigned index: one compiled version of the callee
         softmax_forward_02_vector(x, y, b * block, min(R, (b + 1) * block))
 
 
@@ -92,7 +93,8 @@ def softmax_vjp_02_vector(dy, y, dx, first, last, add):
 def softmax_vjp_03_threads(dy, y, dx, block, add):
     """Blocks of rows on all threads."""
     R = y.shape[0]
-    for b in prange((R + block - 1) // block):
+    for index in prange((R + block - 1) // block):
+        b = np.int64(index)  # not the unsigned index: one compiled version of the callee
         softmax_vjp_02_vector(dy, y, dx, b * block, min(R, (b + 1) * block), add)
 
 

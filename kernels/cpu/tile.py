@@ -44,7 +44,21 @@ def make_tile(rows: int, vectors: int) -> Any:
     """
 
     @intrinsic
-    def tile(typingctx: Any, K: Any, a: Any, a0: Any, a_i: Any, a_k: Any, b: Any, b0: Any, b_k: Any, c: Any, c0: Any, c_i: Any, add: Any) -> Any:  # noqa: E501
+    def tile(
+        typingctx: Any,
+        K: Any,
+        a: Any,
+        a0: Any,
+        a_i: Any,
+        a_k: Any,
+        b: Any,
+        b0: Any,
+        b_k: Any,
+        c: Any,
+        c0: Any,
+        c_i: Any,
+        add: Any,
+    ) -> Any:  # noqa: E501
         i64 = types.int64
         signature = types.void(i64, a, i64, i64, i64, b, i64, i64, c, i64, i64, i64)
 

@@ -1,0 +1,43 @@
+# make demo    train a small language model on text that Python carries, and show what came out
+# make test    the tests
+# Both create .venv and install into it. PYTHON=python3.12 picks another interpreter.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+DEMO := runs/demo
+
+.PHONY: demo test test-peers lint types bench soak clean
+
+demo: $(STAMP)
+	$(BIN)/handgrad demo --out $(DEMO) --overwrite
+
+test: $(STAMP)
+	$(BIN)/python -m pytest -q --ignore=tests/peers
+
+test-peers: $(STAMP)
+	$(BIN)/python -m pytest -q tests/peers
+
+lint: $(STAMP)
+	$(BIN)/ruff check .
+
+types: $(STAMP)
+	$(BIN)/basedpyright --level error
+
+bench: $(STAMP)
+	$(BIN)/python benches/gpt_step.py
+
+soak: $(STAMP)
+	$(BIN)/handgrad check --trials 3000
+
+# pip's own message says what is wrong, should an installation fail; python3-venv is a package of its own on Debian.
+$(STAMP): pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "handgrad needs Python 3.11 or newer, but $(PYTHON) is older; try make PYTHON=python3.12"; exit 1; }
+	@$(PYTHON) -c 'import ensurepip' 2>/dev/null || { echo "Python's venv is missing: apt install python3-venv"; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e ".[dev]"
+	@touch $@
+
+clean:
+	rm -rf $(VENV) build dist *.egg-info

@@ -1,0 +1,186 @@
+"""`handgrad VERB ...`: what there is, and how mistakes end (one clear line and exit code 2, no traceback).
+
+This file imports nothing that loads NumPy: thread pools read their settings when they start, so `settle` comes first.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from .. import process
+from ..errors import UserError
+
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    help="A deep-learning engine that can be read from the calculus up to a language model.",
+)
+train_app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Train a model. Example: handgrad train gpt --help")
+app.add_typer(train_app, name="train")
+
+
+@train_app.command("gpt", epilog="Example: handgrad train gpt --text books/*.txt --out runs/books --steps 2000")
+def train_gpt(
+    out: Annotated[Path, typer.Option(help="Run folder: model, metrics.jsonl, loss.svg, checkpoint.")],
+    text: Annotated[list[Path] | None, typer.Option(help="UTF-8 text files, one after the other.")] = None,
+    steps: Annotated[int | None, typer.Option(help="Updates of the weights.  [2000]")] = None,
+    layers: Annotated[int | None, typer.Option(help="Transformer blocks.  [4]")] = None,
+    heads: Annotated[int | None, typer.Option(help="Attention heads.  [4]")] = None,
+    width: Annotated[int | None, typer.Option(help="Numbers that stand for a token, n_embd.  [128]")] = None,
+    context: Annotated[int | None, typer.Option(help="Tokens that the model sees, block_size.  [64]")] = None,
+    dropout: Annotated[float | None, typer.Option(help="Share of activations dropped in training.  [0]")] = None,
+    bias: Annotated[bool | None, typer.Option("--bias/--no-bias", help="Biases in linear layers and norms.  [no]")] = None,
+    batch: Annotated[int | None, typer.Option(help="Sequences in a batch.  [12]")] = None,
+    lr: Annotated[float | None, typer.Option(help="Highest learning rate.  [0.001]")] = None,
+    min_lr: Annotated[float | None, typer.Option(help="Learning rate at the end of the cosine.  [0.0001]")] = None,
+    warmup: Annotated[int | None, typer.Option(help="Steps of linear warm-up.  [100, at most steps/10]")] = None,
+    weight_decay: Annotated[float | None, typer.Option(help="Decoupled decay of matrices.  [0.1]")] = None,
+    clip: Annotated[float | None, typer.Option(help="Largest norm of the gradients.  [1]")] = None,
+    seed: Annotated[int | None, typer.Option(help="Of weights, batches and dropout.  [1]")] = None,
+    eval_every: Annotated[int | None, typer.Option(help="Steps between validations.  [250]")] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in --out, with its own settings.")] = False,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the run in --out.")] = False,
+) -> None:
+    """Train a character-level GPT on text; 9/10 of it for training, the rest for validation.
+
+    Ctrl-C ends the step, keeps a checkpoint, and --resume goes on as if nothing had happened.
+    """
+    from . import train
+
+    model = {"n_layer": layers, "n_head": heads, "n_embd": width, "block_size": context, "dropout": dropout, "bias": bias}
+    training = {
+        "steps": steps, "batch_size": batch, "lr": lr, "min_lr": min_lr, "warmup": warmup, "weight_decay": weight_decay,
+        "clip": clip, "seed": seed, "eval_every": eval_every,
+    }  # fmt: skip
+    _exit(train.gpt(out, text or [], _given(model), _given(training), resume=resume, overwrite=overwrite))
+
+
+@app.command(epilog="Example: handgrad generate runs/demo --prompt 'The ' --tokens 300 --temperature 0.8 --seed 7")
+def generate(
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="A run folder or a model folder.")],
+    prompt: Annotated[str, typer.Option(help="The text to go on from.")] = "\n",
+    tokens: Annotated[int, typer.Option(help="How many tokens to add.")] = 300,
+    temperature: Annotated[float, typer.Option(help="0: always the likeliest; 1: as the model says.")] = 0.8,
+    top_k: Annotated[int | None, typer.Option(help="Choose among the k likeliest tokens.")] = None,
+    top_p: Annotated[float | None, typer.Option(help="Choose among the likeliest tokens that reach probability p.")] = None,
+    seed: Annotated[int, typer.Option(help="The same seed gives the same text.")] = 0,
+) -> None:
+    """Write text with a trained model, token by token as it is drawn."""
+    from .generate import run
+
+    run(folder, prompt, tokens, temperature=temperature, top_k=top_k, top_p=top_p, seed=seed)
+
+
+@app.command(epilog="Example: handgrad check softmax attention")
+def check(
+    ops: Annotated[list[str] | None, typer.Argument(metavar="[OP]...", help="Rows of the table; all where none is named.")] = None,
+    trials: Annotated[int, typer.Option(help="Random trials that must raise no false alarm, beside the fixed ones.")] = 0,
+) -> None:
+    """Hold every formula and kernel to its definition, its derivatives and its laws; planted mistakes must be found."""
+    from . import check as command
+
+    _exit(command.run(ops or [], trials=trials))
+
+
+@app.command(epilog='Example: handgrad explain softmax --x "1 2 3"')
+def explain(
+    op: Annotated[str, typer.Argument(metavar="OP", help="A row of the table, such as attention.")],
+    x: Annotated[str | None, typer.Option(help='The input of the example, such as "1 2 3".')] = None,
+) -> None:
+    """Show an operation: formula, gradient, derivation, where each version lives, an example with every number."""
+    from . import explain as command
+
+    command.run(op, x)
+
+
+@app.command(epilog="Example: handgrad demo --out runs/demo")
+def demo(
+    out: Annotated[Path, typer.Option(help="Run folder.")] = Path("runs/demo"),
+    steps: Annotated[int, typer.Option(help="Updates of the weights.")] = 1500,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the run in --out.")] = False,
+) -> None:
+    """Train a small GPT on the text that every Python carries, generate with it, and check its gradients."""
+    from .demo import run
+
+    _exit(run(out, steps, overwrite=overwrite))
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        from ... import __version__
+
+        print(f"handgrad {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def common(
+    version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")] = False,
+) -> None:
+    pass
+
+
+def _given(options: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in options.items() if value is not None}
+
+
+def _exit(code: int) -> None:
+    if code:
+        raise typer.Exit(code)
+
+
+def _spread(arguments: list[str]) -> list[str]:
+    """`--text a b c` as `--text a --text b --text c`, so that a shell's *.txt works."""
+    spread: list[str] = []
+    in_text = False
+    for argument in arguments:
+        if argument.startswith("-"):
+            in_text = argument == "--text"
+            spread.append(argument)
+        elif in_text and spread[-1] != "--text":
+            spread += ["--text", argument]
+        else:
+            spread.append(argument)
+    return spread
+
+
+def run(arguments: list[str] | None = None) -> None:
+    """The console script."""
+    try:
+        process.settle()
+        code = app(_spread(sys.argv[1:] if arguments is None else arguments), standalone_mode=False)
+        sys.stdout.flush()
+        sys.exit(code or 0)
+    except UserError as error:
+        _fail(str(error), 2)
+    except KeyboardInterrupt:
+        _fail("interrupted", 130)
+    except BrokenPipeError:  # the reader went away, as `head` does
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)
+    except Exception as error:
+        if not hasattr(error, "format_message"):  # not typer's own
+            raise
+        message = error.format_message()  # type: ignore[attr-defined]
+        context = getattr(error, "ctx", None)
+        if not message and context is not None:  # no arguments: the help was wanted
+            print(context.get_help())
+            sys.exit(2)
+        hint = f" (see {context.command_path} --help)" if context is not None else ""
+        _fail(message.rstrip(".") + hint, 2)
+
+
+def _fail(message: str, code: int) -> None:
+    print(f"handgrad: {message}", file=sys.stderr)
+    sys.exit(code)
+
+
+if __name__ == "__main__":
+    run()

@@ -1,0 +1,273 @@
+"""The training loop: batches in, a run folder out, interrupted and resumed at any step.
+
+A run folder holds
+
+    model/              config.json, model.safetensors, tokenizer.json
+    metrics.jsonl       loss, learning rate, tokens/s; validation loss
+    loss.svg            both losses against steps
+    run.json            the settings and which text it was
+    checkpoint.safetensors   everything that a resumed run needs to be bit-identical to one that was never interrupted
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import math
+import signal
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from .. import process, random
+from ..errors import UserError
+from ..files import load_tensors, read_text, save_tensors, write_text_atomically
+from ..models.folder import save_model
+from ..optim import AdamW
+from ..recording import no_grad
+from ..text.batches import ConsecutiveBlocks, RandomBlocks, consecutive_blocks
+from .curve import loss_curve_svg
+from .metrics import MetricsLog, read_metrics
+from .progress import ProgressLine
+from .schedule import warmup_cosine
+
+
+@dataclass(frozen=True)
+class TrainingConfig:
+    """How to train. The defaults are nanoGPT's for a small character model on a CPU."""
+
+    steps: int = 2000
+    batch_size: int = 12
+    lr: float = 1e-3
+    min_lr: float = 1e-4
+    warmup: int = 100
+    weight_decay: float = 0.1
+    beta1: float = 0.9
+    beta2: float = 0.99
+    clip: float = 1.0
+    seed: int = 1
+    eval_every: int = 250
+    log_every: int = 10
+    checkpoint_every: int = 250
+
+    def __post_init__(self) -> None:
+        for field in fields(self):
+            value = getattr(self, field.name)
+            lowest = 0 if field.name in ("min_lr", "warmup", "weight_decay", "beta1", "beta2", "seed", "eval_every") else None
+            if not math.isfinite(value) or (value <= 0 if lowest is None else value < 0):
+                wanted = "positive" if lowest is None else "0 or above"
+                raise UserError(f"{field.name} is {value}, but it must be {wanted}")
+        if self.warmup >= self.steps:
+            raise UserError(f"warmup is {self.warmup}, but it must be below steps, which is {self.steps}")
+        if self.min_lr > self.lr:
+            raise UserError(f"min_lr is {self.min_lr}, but it must be at most lr, which is {self.lr}")
+        if max(self.beta1, self.beta2) >= 1:
+            raise UserError(f"beta1 is {self.beta1} and beta2 {self.beta2}, but both must be below 1")
+
+
+@dataclass(frozen=True)
+class Result:
+    """How a run ended."""
+
+    step: int
+    finished: bool  # False: interrupted; the folder can be resumed
+    first_validation: float | None  # before the first step
+    last_validation: float | None
+    seconds: float  # of this session
+
+
+def open_run(folder: Path, *, resume: bool, overwrite: bool) -> None:
+    """Makes the folder; UserError where it holds another run and nobody said what to do with it."""
+    if folder.exists() and not folder.is_dir():
+        raise UserError(f"--out {folder} is a file, but it must be a folder")
+    run = folder / "run.json"
+    if resume:
+        if not (folder / "checkpoint.safetensors").exists():
+            raise UserError(f"--resume: {folder} holds no checkpoint.safetensors to go on from")
+        return
+    if folder.is_dir() and any(folder.iterdir()):
+        if not run.exists():
+            raise UserError(f"--out {folder} holds files that are no run of handgrad; name an empty or new folder")
+        if not overwrite:
+            raise UserError(f"--out {folder} holds another run; say --resume to go on with it or --overwrite to replace it")
+        models = ("model/config.json", "model/model.safetensors", "model/tokenizer.json")
+        for name in ("checkpoint.safetensors", "metrics.jsonl", "loss.svg", "run.json", *models):
+            (folder / name).unlink(missing_ok=True)
+    folder.mkdir(parents=True, exist_ok=True)
+
+
+@no_grad()
+def validation_loss(model: Any, blocks: ConsecutiveBlocks) -> float:
+    """Mean loss over every block, in nats; dropout is off meanwhile."""
+    training = model.training
+    model.eval()
+    try:
+        total = rows = 0.0
+        for x, y in blocks:
+            total += model.loss(x, y).item() * len(x)
+            rows += len(x)
+        return total / rows
+    finally:
+        model.train(training)
+
+
+def train(
+    model: Any,
+    tokenizer: Any,
+    train_ids: np.ndarray,
+    validation_ids: np.ndarray,
+    config: TrainingConfig,
+    folder: str | Path,
+    *,
+    resume: bool = False,
+    description: dict[str, Any] | None = None,
+) -> Result:
+    """Trains `model` and leaves a run folder; `open_run` has made it.
+
+    The model has `loss(x, y)`, `config.block_size` and `parameter_groups(weight_decay)`. Ctrl-C ends the step, writes a
+    checkpoint and returns; pressed twice it stops at once, and the checkpoint before stays.
+    """
+    folder = Path(folder)
+    run = _Run(model, tokenizer, train_ids, validation_ids, config, folder, description or {})
+    start = run.restore() if resume else run.begin()
+    print(f"handgrad: {process.describe()}", file=sys.stderr)
+    began = time.monotonic()
+    step = start
+    tokens = config.batch_size * model.config.block_size
+    with _interruptible() as interrupted, ProgressLine(config.steps, tokens_per_step=tokens) as progress:
+        if run.last is not None:
+            progress.validation(start, run.last)
+        while step < config.steps and not interrupted.is_set():
+            loss, lr, norm = run.step(step)
+            step += 1
+            progress.update(step, loss)
+            if step % config.log_every == 0 or step == config.steps:
+                run.log.append(step, loss=loss, lr=lr, grad_norm=norm, seconds=round(time.monotonic() - began, 3))
+            if step == config.steps or (config.eval_every and step % config.eval_every == 0):
+                progress.validation(step, run.validate(step))
+            if step % config.checkpoint_every == 0 and step < config.steps:
+                run.checkpoint(step)
+    run.checkpoint(step)
+    run.publish()
+    return Result(step, step == config.steps, run.first, run.last, time.monotonic() - began)
+
+
+class _Run:
+    """The state of a run: what a checkpoint holds, and where things are written."""
+
+    def __init__(
+        self, model: Any, tokenizer: Any, train_ids: Any, validation_ids: Any, config: TrainingConfig, folder: Path,
+        description: dict[str, Any],
+    ) -> None:  # fmt: skip
+        block = model.config.block_size
+        self.model, self.tokenizer, self.config, self.folder, self.description = model, tokenizer, config, folder, description
+        self.data = random.Generator(config.seed, stream=1)
+        self.blocks = RandomBlocks(train_ids, block, config.batch_size, self.data)
+        self.validation = consecutive_blocks(validation_ids, block, 4 * config.batch_size)
+        self.optimizer = AdamW(
+            model.parameter_groups(config.weight_decay), lr=config.lr, betas=(config.beta1, config.beta2), max_norm=config.clip
+        )
+        self.first: float | None = None
+        self.last: float | None = None
+        model.train()
+
+    def begin(self) -> int:
+        settings = {"model": self.model.to_files()[0], "training": asdict(self.config), **self.description}
+        write_text_atomically(self.folder / "run.json", json.dumps(settings, indent=2) + "\n")
+        self.log = MetricsLog(self.folder / "metrics.jsonl")
+        self.first = self.validate(0)
+        return 0
+
+    def step(self, step: int) -> tuple[float, float, float]:
+        """One update. Returns (loss, learning rate, norm of the gradients). UserError where the loss is not finite."""
+        config = self.config
+        lr = warmup_cosine(step, lr=config.lr, min_lr=config.min_lr, warmup=config.warmup, total=config.steps)
+        for group in self.optimizer.param_groups:
+            group["lr"] = lr
+        x, y = self.blocks.draw()
+        loss = self.model.loss(x, y)
+        value = loss.item()
+        if not math.isfinite(value):
+            raise UserError(f"the loss became {value} at step {step}: try a lower --lr; the last checkpoint is as it was")
+        self.optimizer.zero_grad()
+        loss.backward()
+        return value, lr, self.optimizer.step()
+
+    def validate(self, step: int) -> float:
+        self.last = validation_loss(self.model, self.validation)
+        self.log.append(step, validation_loss=self.last)
+        return self.last
+
+    def checkpoint(self, step: int) -> None:
+        """Parameters, moments, counters and both generators: one file, atomically."""
+        arrays = {f"model.{name}": p.data for name, p in self.model.named_parameters()}
+        arrays |= {f"optimizer.{name}": a for name, a in self.optimizer.state_dict().items()}
+        state = {
+            "step": step,
+            "first": self.first,
+            "last": self.last,
+            "data": self.data.state(),
+            "default": random.default.state(),
+        }
+        save_tensors(self.folder / "checkpoint.safetensors", arrays, {"state": json.dumps(state)})
+
+    def restore(self) -> int:
+        path = self.folder / "checkpoint.safetensors"
+        arrays, metadata = load_tensors(path)
+        try:
+            state = json.loads(metadata["state"])
+            model = {n.removeprefix("model."): a for n, a in arrays.items() if n.startswith("model.")}
+            self.model.load_state_dict(model, strict=False)
+            missing = {name for name, _ in self.model.named_parameters()} - set(model)
+            if missing:
+                raise KeyError(f"no {sorted(missing)[0]}")
+            self.optimizer.load_state_dict({n.removeprefix("optimizer."): a for n, a in arrays.items() if "optimizer." in n})
+            self.data.set_state(state["data"])
+            random.default.set_state(state["default"])
+            self.first, self.last = state["first"], state["last"]
+        except (KeyError, ValueError, TypeError) as error:
+            raise UserError(f"--resume: {path} does not fit this model: {error.args[0]}") from error
+        self.log = MetricsLog(self.folder / "metrics.jsonl", resume_step=int(state["step"]))
+        return int(state["step"])
+
+    def publish(self) -> None:
+        save_model(self.folder / "model", self.model, self.tokenizer)
+        loss_curve_svg(read_metrics(self.folder / "metrics.jsonl"), self.folder / "loss.svg")
+
+
+def read_run(folder: Path) -> dict[str, Any]:
+    """The content of run.json; UserError where it is missing or broken."""
+    try:
+        return json.loads(read_text(folder / "run.json"))
+    except json.JSONDecodeError as error:
+        raise UserError(f"{folder / 'run.json'} is broken: it is not JSON ({error})") from error
+
+
+@contextlib.contextmanager
+def _interruptible() -> Iterator[threading.Event]:
+    """Ctrl-C and SIGTERM set the event, so that the step in progress ends well; the second one interrupts as usual."""
+    asked = threading.Event()
+    if threading.current_thread() is not threading.main_thread():
+        yield asked
+        return
+    signals = (signal.SIGINT, signal.SIGTERM)
+    before = {s: signal.getsignal(s) for s in signals}
+
+    def stop(number: int, frame: Any) -> None:
+        asked.set()
+        for s in signals:
+            signal.signal(s, before[s])
+
+    for s in signals:
+        signal.signal(s, stop)
+    try:
+        yield asked
+    finally:
+        for s in signals:
+            signal.signal(s, before[s])
