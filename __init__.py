@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from .engine import models, nn, optim, testing, text, training
     from .engine.autograd import backward, gradients
+    from .engine.debug import debug
     from .engine.kernel_table import use_kernels
     from .engine.ops import *  # noqa: F403
     from .engine.ops import NUMPY as numpy_namespace
@@ -32,14 +33,15 @@ __version__ = "0.1.0"
 _WHERE = {
     **dict.fromkeys(("models", "nn", "optim", "testing", "text", "training"), "engine"),
     **dict.fromkeys(("backward", "gradients"), "engine.autograd"),
-    **dict.fromkeys(("use_kernels",), "engine.kernel_table"),
+    "debug": "engine.debug",
+    "use_kernels": "engine.kernel_table",
     **dict.fromkeys(("Generator", "manual_seed"), "engine.random"),
     **dict.fromkeys(("enable_grad", "is_grad_enabled", "no_grad"), "engine.recording"),
     **dict.fromkeys(("Tensor", "apply"), "engine.tensor"),
-    **dict.fromkeys(("check_op",), "engine.testing"),
+    "check_op": "engine.testing",
     **dict.fromkeys(("grad", "value_and_grad"), "engine.transforms"),
     **dict.fromkeys(("Op", "Sample"), "reference.op"),
-    **dict.fromkeys(("ROWS",), "reference.table"),
+    "ROWS": "reference.table",
 }
 _FLOORS = frozenset(("models", "nn", "optim", "testing", "text", "training"))
 
@@ -50,7 +52,7 @@ def __getattr__(name: str) -> Any:
     from .engine import process
 
     process.settle_late()
-    from .engine import kernel_table, ops  # noqa: F401  the table pairs rows with kernels when it is imported
+    from .engine import debug, kernel_table, ops  # noqa: F401  kernel_table pairs rows with kernels, debug watches
 
     if name in _FLOORS:
         value = _import_module(f".engine.{name}", __name__)

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from .recording import enable_grad, no_grad
-from .tensor import Node, Tensor, wrap
+from .tensor import OBSERVER, Node, Tensor, wrap
 
 Edge = tuple[Any, int]  # (Node, output index), or (leaf Tensor, 0)
 _order = attrgetter("order")
@@ -66,7 +66,10 @@ def _walk(y: Tensor, dy: Any, found: dict[Edge, Any] | None, retain: bool, creat
                 continue
             wanted = node.wanted if found is None else _wanted(node, needed, found)
             lent = _lend(node, slots, owned) if found is None and node.kernel and not create else [None] * len(node.edges)
-            dxs = _vjp_on_tensors(node, dys, wanted) if create else _vjp(node, dys, wanted, lent)
+            if create:
+                dxs = _vjp_on_tensors(node, dys, wanted)
+            else:
+                dxs = OBSERVER[0].backward(_vjp, node, dys, wanted, lent) if OBSERVER else _vjp(node, dys, wanted, lent)
             edges = node.edges
             if not (retain or create):
                 node.saved = node.y = node.residuals = None

@@ -26,8 +26,8 @@ ndarray = np.ndarray
 KERNELS: dict[Op, Any] = {}
 """The kernel pair (forward, vjp, accepts) of each row that has one; kernel_table.py fills it."""
 
-OBSERVER: list[Callable[..., Any]] = []
-"""What HANDGRAD_DEBUG puts around each operation: observer(run, op, arrays, params); see debug.py."""
+OBSERVER: list[Any] = []
+"""What HANDGRAD_DEBUG puts around each operation, if anything; see debug.py."""
 
 
 class Node:
@@ -294,7 +294,7 @@ def apply(op: Op, *xs: Any, **params: Any) -> Any:
             arrays.append(x if type(x) in SCALARS else operand(op.name, x))
     validate(op, arrays, params)
     if OBSERVER:
-        y, residuals, kernel = OBSERVER[0](run, op, arrays, params)
+        y, residuals, kernel = OBSERVER[0].forward(run, op, arrays, params)
     else:
         y, residuals, kernel = run(op, arrays, params)
     single = len(op.outputs) == 1

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import replace
 from typing import Any
 
@@ -18,7 +19,9 @@ def zero_size(case: Case) -> None:
     for inputs in _emptied(case):
         trial = replace(case, inputs=inputs)
         try:
-            ys = case.subject.forward(inputs, case.params)
+            with np.errstate(all="ignore"), warnings.catch_warnings():
+                warnings.simplefilter("ignore", RuntimeWarning)  # NumPy's "mean of empty slice" is the answer, NaN
+                ys = case.subject.forward(inputs, case.params)
         except (ValueError, IndexError, TypeError, ZeroDivisionError):
             continue  # the mathematics has no answer: the maximum of nothing, a row of no scores
         try:
@@ -46,7 +49,7 @@ def _emptied(case: Case) -> list[tuple[Any, ...]]:
                     op.validate(*inputs, **case.params)
                 if case.subject.kernel is not None and not case.subject.kernel.accepts(*inputs, **case.params):
                     continue
-            except (ValueError, TypeError):
+            except (ValueError, TypeError, IndexError):
                 continue
             found.append(inputs)
     return found

@@ -44,13 +44,17 @@ class Subject:
         if self.op is None:
             return tuple(is_float(x) and i not in self.nondiff for i, x in enumerate(inputs))
         flags = self.op.differentiable * len(inputs) if self.op.variadic else self.op.differentiable
-        return tuple(is_float(x) and flag for x, flag in zip(inputs, flags, strict=False))
+        return tuple(_is_float(x) and flag for x, flag in zip(inputs, flags, strict=False))
 
     def read(self, n: int) -> tuple[bool, ...]:
         """Which of n inputs the vjp reads as data."""
         if self.op is None:
             return (True,) * n
         return (self.op.read_inputs * n if self.op.variadic else self.op.read_inputs)[:n]
+
+
+def _is_float(x: Any) -> bool:
+    return is_float(x) or (isinstance(x, Spec) and np.dtype(x.dtype).kind == "f")
 
 
 def _tuple(value: Any) -> tuple[Any, ...]:

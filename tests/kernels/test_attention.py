@@ -1,0 +1,131 @@
+import numpy as np
+import pytest
+
+from handgrad.kernels.cpu import attention
+
+
+def oracle(dy, q, k, v, mask=None, *, causal=False, scale=None):
+    """The whole T x S matrix, in float64."""
+    T, S = q.shape[-2], k.shape[-2]
+    scale = q.shape[-1] ** -0.5 if scale is None else scale
+    visible = np.tril(np.ones((T, S), bool), S - T) if causal else np.ones((T, S), bool)
+    visible = np.broadcast_to(visible if mask is None else visible & mask, (*q.shape[:-1], S))
+    s = np.where(visible, scale * q @ np.swapaxes(k, -1, -2), -np.inf)
+    m = s.max(-1, keepdims=True, initial=-1e300)
+    e = np.where(visible, np.exp(s - m), 0)
+    total = e.sum(-1, keepdims=True)
+    p = e / np.where(total == 0, 1, total)
+    dp = dy @ np.swapaxes(v, -1, -2)
+    ds = p * (dp - (dp * p).sum(-1, keepdims=True)) * scale
+    gradients = ds @ k, np.swapaxes(ds, -1, -2) @ q, np.swapaxes(p, -1, -2) @ dy
+    return p @ v, gradients if mask is None else (*gradients, None)
+
+
+def arrays(rng, lead, T, S, D, dtype):
+    return tuple(rng.standard_normal((*lead, n, D)).astype(dtype) for n in (T, S, S))
+
+
+SHAPES = [
+    ((), 1, 1, 1), ((3,), 5, 5, 7), ((2, 2), 1, 9, 16), ((2, 2), 2, 3, 4), ((1, 3), 70, 131, 33), ((2, 1), 131, 70, 20),
+    ((1, 1), 65, 64, 64), ((2, 1, 2), 8, 24, 32), ((1, 2), 17, 17, 256), ((3, 4), 64, 64, 32),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("causal", [False, True], ids=["full", "causal"])
+@pytest.mark.parametrize(("lead", "T", "S", "D"), SHAPES, ids=str)
+def test_pair(kit, rng, lead, T, S, D, causal):
+    """Tails of every kind; T > S causal has rows that see nothing."""
+    inputs = arrays(rng, lead, T, S, D, np.float32)
+    length = 4 * max(D, T, S) ** 0.5
+    kit.check(attention, inputs, oracle, inputs="q k v", reads="q k v y", length=length, rng=rng, causal=causal)
+
+
+@pytest.mark.parametrize("causal", [False, True], ids=["full", "causal"])
+def test_float64(kit, rng, causal):
+    inputs = arrays(rng, (2, 2), 37, 75, 12, np.float64)
+    kit.check(
+        attention, inputs, oracle, inputs="q k v", reads="q k v y", length=32, rng=rng, causal=causal, scale=0.7
+    )
+
+
+@pytest.mark.parametrize("causal", [False, True], ids=["full", "causal"])
+@pytest.mark.parametrize(
+    ("lead", "mask_shape"), [((3, 2), (3, 1, 1, 70)), ((3, 2), (70,)), ((3,), (3, 1, 70)), ((3, 2), (1, 1, 1, 70))], ids=str
+)
+def test_key_mask(kit, rng, lead, mask_shape, causal):
+    inputs = arrays(rng, lead, 20, 70, 16, np.float32)
+    mask = rng.random(mask_shape) < 0.6
+    mask[0] = mask[0] & (mask.ndim == 1)  # the first sequence is all padding: zeros and zero gradients
+    kit.check(
+        attention, (*inputs, mask), oracle, inputs="q k v mask", reads="q k v mask y", length=40, rng=rng, causal=causal
+    )
+
+
+def test_strided_inputs_are_read_in_place(kit, rng):
+    """(B, T, H, D) projections seen as (B, H, T, D): the layout that models hand in."""
+    data = [rng.standard_normal((2, 33, 3, 8)).astype(np.float32) for _ in range(3)]
+    q, k, v = (kit.freeze(np.swapaxes(a, 1, 2)) for a in data)
+    assert attention.strided(q) is q
+    exact = [a.astype(np.float64) for a in (q, k, v)]
+    y, _ = attention.forward(q, k, v, causal=True)
+    kit.close(y, oracle(np.zeros(q.shape), *exact, causal=True)[0], np.float32, 16)
+    y, _ = attention.forward(kit.freeze(q[:, :, ::-1]), k, kit.freeze(v[..., ::-1]))  # what cannot be read in place
+    kit.close(y, oracle(np.zeros(q.shape), exact[0][:, :, ::-1], exact[1], exact[2][..., ::-1])[0], np.float32, 16)
+
+
+@pytest.mark.parametrize("which", ["q", "k", "v"])
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_not_finite_reaches_only_who_sees_it(kit, rng, which, value):
+    q, k, v = arrays(rng, (2, 2), 70, 70, 16, np.float32)
+    {"q": q, "k": k, "v": v}[which][0, 1, 41, 3] = value
+    y, _ = attention.forward(*(kit.freeze(a) for a in (q, k, v)), causal=True)
+    hit = ~np.isfinite(y).all(-1)
+    assert not hit[1].any() and not hit[0, 0].any() and not hit[0, 1, :41].any()
+    if np.isnan(value):
+        assert hit[0, 1, 41] and (which == "q" or hit[0, 1, 41:].all())
+        assert which != "q" or not hit[0, 1, 42:].any()
+    mask = np.ones((2, 1, 1, 70), bool)
+    mask[0, ..., 41] = False
+    if which != "q":  # a key that is masked out is not seen at all
+        y, lse = attention.forward(*(kit.freeze(a) for a in (q, k, v, mask)))
+        assert np.isfinite(y).all()
+        dy = kit.freeze(rng.standard_normal(y.shape).astype(np.float32))
+        d = attention.vjp(
+            dy, kit.freeze(y), *(kit.freeze(a) for a in (q, k, v, mask)),
+            residuals=lse, wanted=(True, True, True, False), into=(None,) * 4,
+        )  # fmt: skip
+        assert all(np.isfinite(g).all() for g in d[:3]) and not d[1][0, 1, 41].any()
+
+
+@pytest.mark.parametrize(("T", "S"), [(0, 5), (5, 0), (0, 0)])
+def test_nothing(kit, rng, T, S):
+    q, k, v = (kit.freeze(a) for a in arrays(rng, (2, 3), T, S, 4, np.float32))
+    y, lse = attention.forward(q, k, v, causal=True)
+    assert y.shape == q.shape and not y.any()
+    d = attention.vjp(y, y, q, k, v, residuals=lse, wanted=(True,) * 3, into=(None,) * 3, causal=True)
+    assert [g.shape for g in d] == [q.shape, k.shape, v.shape] and not any(g.any() for g in d)
+
+
+def test_rung_01_equals_production(kit, rng):
+    q, k, v = (kit.freeze(a) for a in arrays(rng, (3,), 9, 12, 5, np.float32))
+    dy = kit.freeze(rng.standard_normal(q.shape).astype(np.float32))
+    scale = np.float32(5**-0.5)
+    want_y, want = oracle(*(a.astype(np.float64) for a in (dy, q, k, v)), causal=True)
+    y, lse = np.empty_like(q), np.empty(q.shape[:2], np.float32)
+    attention.attention_forward_01_naive(q, k, v, y, lse, scale, True)
+    kit.close(y, want_y, np.float32, 16)
+    d = [np.empty_like(a) for a in (q, k, v)]
+    attention.attention_vjp_01_naive(dy, kit.freeze(y), q, k, v, lse, *d, scale, True)
+    for got, exact in zip(d, want, strict=True):
+        kit.close(got, exact, np.float32, 16)
+
+
+def test_accepts(rng):
+    q, k, v = arrays(rng, (2, 3), 4, 6, 8, np.float32)
+    assert attention.accepts(q, k, v) and attention.accepts(q, k, v, None, causal=True, scale=1.0)
+    assert attention.accepts(q, k, v, np.ones((2, 1, 1, 6), bool))
+    for shape in [(4, 6), (2, 3, 1, 6), (2, 1, 4, 6), (1, 1, 1, 1), (5, 1, 1, 6)]:
+        assert not attention.accepts(q, k, v, np.ones(shape, bool)), shape
+    assert not attention.accepts(q, k, v, np.ones(6, np.float32))
+    assert not attention.accepts(q, k[:1], v[:1])
+    assert not attention.accepts(*arrays(rng, (), 2, 2, 257, np.float32))

@@ -1,0 +1,37 @@
+import numpy as np
+import pytest
+
+from handgrad.kernels.cpu import embedding
+
+
+def oracle(dy, weight, ids):
+    onehot = (ids.reshape(-1, 1) == np.arange(weight.shape[0])).astype(np.float64)
+    return (onehot @ weight).reshape(*ids.shape, -1), (onehot.T @ dy.reshape(-1, weight.shape[1]), None)
+
+
+@pytest.mark.parametrize(("V", "C", "shape"), [(5, 3, ()), (5, 3, (4,)), (65, 128, (12, 64)), (300, 130, (200,))], ids=str)
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_pair(kit, rng, V, C, shape, dtype):
+    weight = rng.standard_normal((V, C)).astype(dtype)
+    ids = np.asarray(rng.integers(0, V, shape))
+    kit.check(embedding, (weight, ids), oracle, inputs="weight ids", reads="ids", length=8, rng=rng)
+
+
+@pytest.mark.parametrize("bad", [70, -1])
+def test_ids_out_of_range(kit, bad):
+    weight = kit.freeze(np.zeros((65, 4), np.float32))
+    with pytest.raises(IndexError, match=f"embedding: ids holds {bad}, but weight has 65 rows"):
+        embedding.forward(weight, kit.freeze(np.array([[1, bad]])))
+
+
+def test_nothing_int32_and_nan(kit, rng):
+    weight = rng.standard_normal((6, 4)).astype(np.float32)
+    weight[2] = np.nan
+    y, _ = embedding.forward(kit.freeze(weight), kit.freeze(np.array([1, 2, 5], np.int32)))
+    np.testing.assert_array_equal(y, weight[[1, 2, 5]])
+    none = kit.freeze(np.empty((2, 0), np.int64))
+    assert embedding.forward(weight, none)[0].shape == (2, 0, 4)
+    dy = kit.freeze(np.empty((2, 0, 4), np.float32))
+    buffer = np.ones((6, 4), np.float32)
+    d, _ = embedding.vjp(dy, None, weight, none, residuals=None, wanted=(True, False), into=((buffer, False), None))
+    assert d is buffer and not buffer.any()

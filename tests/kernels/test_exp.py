@@ -1,0 +1,52 @@
+import numba
+import numpy as np
+import pytest
+
+from handgrad.kernels.cpu import exp as module
+
+
+@numba.njit(fastmath={"contract", "reassoc", "nsz"}, error_model="numpy")
+def exps(x, y):
+    for i in range(x.size):
+        y[i] = module_exp(x[i])
+
+
+@numba.njit(fastmath={"contract", "reassoc", "nsz"}, error_model="numpy")
+def tanhs(x, y):
+    for i in range(x.size):
+        y[i] = module_tanh(x[i])
+
+
+module_exp, module_tanh = module.exp, module.tanh
+
+
+def ulps(got, exact):
+    """Errors in units of the last place of the result's type; exact in extended precision."""
+    spacing = np.spacing(np.abs(exact).astype(got.dtype)).astype(np.longdouble)
+    return float((np.abs(got.astype(np.longdouble) - exact) / spacing).max())
+
+
+@pytest.mark.parametrize(("dtype", "low", "high"), [(np.float32, -87.3, 88.7), (np.float64, -708.3, 709.7)])
+def test_exp(kit, rng, dtype, low, high):
+    x = np.concatenate([rng.uniform(low, high, 50001), rng.uniform(-1, 1, 50001), [0.0]]).astype(dtype)
+    y = np.empty_like(x)
+    exps(kit.freeze(x), y)
+    assert ulps(y, np.exp(x.astype(np.longdouble))) <= 1.5
+    assert y[-1] == 1
+    special = kit.freeze(np.array([np.nan, -np.inf, np.inf, 1e30, -1e30, low - 1, high + 1, -0.0], dtype))
+    y = np.empty_like(special)
+    exps(special, y)
+    np.testing.assert_array_equal(y, np.array([np.nan, 0, np.inf, np.inf, 0, 0, np.inf, 1], dtype))
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_tanh(kit, rng, dtype):
+    x = np.concatenate([rng.uniform(-20, 20, 50001), rng.uniform(-1, 1, 50001), 10.0 ** rng.uniform(-30, 0, 999)])
+    x = x.astype(dtype)
+    y = np.empty_like(x)
+    tanhs(kit.freeze(x), y)
+    assert ulps(y, np.tanh(x.astype(np.longdouble))) <= 3.5
+    special = kit.freeze(np.array([np.nan, -np.inf, np.inf, 1e30, -1e30, 0.0], dtype))
+    y = np.empty_like(special)
+    tanhs(special, y)
+    np.testing.assert_array_equal(y, np.array([np.nan, -1, 1, 1, -1, 0], dtype))

@@ -1,0 +1,52 @@
+import numba
+import numpy as np
+import pytest
+
+from handgrad.kernels.cpu import tile
+
+largest_, product_ = tile.largest, tile.product
+
+
+@numba.njit
+def largest(row, start, size):
+    return largest_(row, start, size)
+
+
+@numba.njit
+def product(rows, K, a, a0, a_i, a_k, b, b0, b_k, c, c0, c_i, columns, add):
+    product_(rows, K, a, a0, a_i, a_k, b, b0, b_k, c, c0, c_i, columns, add)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_product(kit, rng, dtype):
+    """All row counts, odd and even numbers of vectors, both orders of A, adding and not; nothing beside C is written."""
+    lanes = tile.VECTOR_BYTES // np.dtype(dtype).itemsize
+    for rows in (1, tile.ROWS):
+        for columns in (lanes, 2 * lanes, 3 * lanes):
+            for K in (1, 2, 7):
+                for add in (0, 1):
+                    a = rng.standard_normal((tile.ROWS, K + 2)).astype(dtype)
+                    if rows == 1 or K == 7:
+                        a = np.asfortranarray(a)
+                    stride_i, stride_k = (s // a.itemsize for s in a.strides)
+                    b = rng.standard_normal((K, columns + 3)).astype(dtype)
+                    c = rng.standard_normal((rows + 1, columns + 5)).astype(dtype)
+                    want = c.astype(np.float64)
+                    exact = a[:rows, 1 : K + 1].astype(np.float64) @ b[:, 2 : columns + 2]
+                    want[:rows, 1 : columns + 1] = exact + (want[:rows, 1 : columns + 1] if add else 0)
+                    product(
+                        rows, K, a.ravel("K"), stride_k, stride_i, stride_k, b.reshape(-1), 2, columns + 3,
+                        c.reshape(-1), 1, columns + 5, columns, add,
+                    )  # fmt: skip
+                    kit.close(c, want, dtype, 4)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("n", [0, 1, 7, 8, 16, 33, 100])
+def test_largest(rng, dtype, n):
+    x = rng.standard_normal(n + 3).astype(dtype)
+    assert largest(x, 2, n) == x[2 : 2 + n].max(initial=-np.inf)
+    if n:
+        x[2 + n // 2] = np.nan
+        want = np.nanmax(x[2 : 2 + n]) if n > 1 else -np.inf
+        assert largest(x, 2, n) == want
