@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from .engine.autograd import backward, gradients
     from .engine.debug import debug
     from .engine.kernel_table import use_kernels
-    from .engine.ops import *  # noqa: F403
+    from .engine.ops import *
     from .engine.ops import NUMPY as numpy_namespace
     from .engine.random import Generator, manual_seed
     from .engine.recording import enable_grad, is_grad_enabled, no_grad
@@ -52,7 +52,7 @@ def __getattr__(name: str) -> Any:
     from .engine import process
 
     process.settle_late()
-    from .engine import debug, kernel_table, ops  # noqa: F401  kernel_table pairs rows with kernels, debug watches
+    from .engine import debug, kernel_table, ops
 
     if name in _FLOORS:
         value = _import_module(f".engine.{name}", __name__)

@@ -8,7 +8,7 @@ further code.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from operator import attrgetter
 from typing import Any
 
@@ -65,7 +65,8 @@ def _walk(y: Tensor, dy: Any, found: dict[Edge, Any] | None, retain: bool, creat
             if node not in needed:
                 continue
             wanted = node.wanted if found is None else _wanted(node, needed, found)
-            lent = _lend(node, slots, owned) if found is None and node.kernel and not create else [None] * len(node.edges)
+            lend = found is None and node.kernel is not None and not create
+            lent = _lend(node, slots, owned) if lend else [None] * len(node.edges)
             if create:
                 dxs = _vjp_on_tensors(node, dys, wanted)
             else:
@@ -92,10 +93,14 @@ def _walk(y: Tensor, dy: Any, found: dict[Edge, Any] | None, retain: bool, creat
 
 def _cotangent(y: Tensor, dy: Any, create: bool) -> Any:
     if not y.requires_grad:
-        raise RuntimeError("backward: this Tensor depends on nothing that requires grad; set requires_grad=True on a leaf")
+        raise RuntimeError(
+            "backward: this Tensor depends on nothing that requires grad; set requires_grad=True on a leaf"
+        )
     if dy is None:
         if y.size != 1:
-            raise ValueError(f"backward: y has shape {y.shape}; give a cotangent of that shape, or reduce y to one number")
+            raise ValueError(
+                f"backward: y has shape {y.shape}; give a cotangent of that shape, or reduce y to one number"
+            )
         dy = np.ones(y.shape, y.dtype)
     t = dy if isinstance(dy, Tensor) else wrap(np.asarray(dy).view())
     if t.shape != y.shape:
@@ -167,26 +172,29 @@ def _vjp(node: Node, dys: list[Any], wanted: tuple[bool, ...], lent: list[Any]) 
             dy.flags.writeable = False
     if node.kernel is not None:
         d = dys[0] if len(dys) == 1 else tuple(dys)
-        return node.kernel.vjp(d, node.y, *node.saved, residuals=node.residuals, wanted=wanted, into=lent, **node.params)
-    if len(dys) == 1:
-        return _formula(node, dys[0], node.y, node.saved, wanted)
-    full = tuple([np.zeros(s.shape, s.dtype) if d is None else d for d, s in zip(dys, node.y, strict=True)])
-    return _formula(node, full, node.y, node.saved, wanted)
+        return node.kernel.vjp(
+            d, node.y, *node.saved, residuals=node.residuals, wanted=wanted, into=lent, **node.params
+        )
+    return _formula(node, _filled(dys, node.y, np.asarray), node.y, node.saved, wanted)
 
 
 def _vjp_on_tensors(node: Node, dys: list[Any], wanted: tuple[bool, ...]) -> tuple[Any, ...]:
     """The formula on Tensors that are connected to the graph where their arrays came from."""
-    saved = [_connected(a, edge) for a, edge in zip(node.saved or (), node.edges, strict=True)]
+    saved = [_connected(a, edge) for a, edge in zip(node.saved, node.edges, strict=True)]
+    ys = [_connected(a, (node, i)) for i, a in enumerate(node.y if len(dys) > 1 else (node.y,))]
+    return _formula(node, _filled(dys, node.y, wrap), ys[0] if len(dys) == 1 else tuple(ys), saved, wanted)
+
+
+def _filled(dys: list[Any], y: Any, make: Callable[[Any], Any]) -> Any:
+    """What a formula takes as dy: zeros stand for an output that nobody used."""
     if len(dys) == 1:
-        return _formula(node, dys[0], _connected(node.y, (node, 0)), saved, wanted)
-    full = tuple([wrap(np.zeros(s.shape, s.dtype)) if d is None else d for d, s in zip(dys, node.y, strict=True)])
-    return _formula(node, full, tuple([_connected(a, (node, i)) for i, a in enumerate(node.y)]), saved, wanted)
+        return dys[0]
+    return tuple([make(np.zeros(s.shape, s.dtype)) if d is None else d for d, s in zip(dys, y, strict=True)])
 
 
 def _formula(node: Node, dy: Any, y: Any, saved: Any, wanted: tuple[bool, ...]) -> tuple[Any, ...]:
-    if node.op.takes_wanted:
-        return node.op.vjp(dy, y, *saved, wanted=wanted, **node.params)
-    return node.op.vjp(dy, y, *saved, **node.params)
+    asked = {"wanted": wanted} if node.op.takes_wanted else {}
+    return node.op.vjp(dy, y, *saved, **asked, **node.params)
 
 
 def _connected(a: Any, edge: Edge | None) -> Any:
@@ -209,7 +217,7 @@ def _lend(node: Node, slots: dict[Any, list[Any]], owned: set[Edge]) -> list[Any
             continue
         seen.add(edge)
         target, index = edge
-        if type(target) is Node:
+        if isinstance(target, Node):
             lent[i] = (slots[target][index], True) if edge in owned else None
         elif target.grad is None:
             lent[i] = None if target.grad_home is None else (target.grad_home, False)

@@ -1,9 +1,9 @@
 """HANDGRAD_DEBUG: a ladder of looks at what runs, on stderr. Each level does what the ones below it do.
 
-    1  prints each operation, forward and backward, and whether a kernel or the formula ran
-    2  also shapes, dtypes and microseconds
-    3  compares every kernel call with its formula; RuntimeError where they disagree by more than rounding
-    4  stops at the first NaN with the name of the operation that made it
+1  prints each operation, forward and backward, and whether a kernel or the formula ran
+2  also shapes, dtypes and microseconds
+3  compares every kernel call with its formula; RuntimeError where they disagree by more than rounding
+4  stops at the first NaN with the name of the operation that made it
 """
 
 from __future__ import annotations
@@ -76,7 +76,9 @@ class Observer:
             worst = float(np.max(np.abs(g - w)[good], initial=0.0)) if same else float("inf")
             allowed = 16 * units * np.finfo(w.dtype).eps * max(float(np.max(np.abs(w[good]), initial=0.0)), 1e-30)
             if not worst <= allowed:
-                raise RuntimeError(f"{op.name} {way}: kernel and formula differ by {worst:.2e}, but rounding allows {allowed:.2e}")
+                raise RuntimeError(
+                    f"{op.name} {way}: kernel and formula differ by {worst:.2e}, but rounding allows {allowed:.2e}"
+                )
 
 
 def _stop_at_nan(op: Any, way: str, inputs: Any, outputs: Any) -> None:

@@ -40,7 +40,9 @@ def validate(op: Op, arrays: list[Any], params: dict[str, Any]) -> None:
     dtypes = {a.dtype for a, d in zip(arrays, differentiable, strict=False) if d and isinstance(a, np.ndarray)}
     if len(dtypes) > 1:
         names = " and ".join(sorted(dtype.name for dtype in dtypes))
-        raise TypeError(f"{op.name}: got {names} together; handgrad casts nothing silently, so use x.astype(...) on one")
+        raise TypeError(
+            f"{op.name}: got {names} together; handgrad casts nothing silently, so use x.astype(...) on one"
+        )
     if key is not None:
         if len(_validated) > 20_000:
             _validated.clear()

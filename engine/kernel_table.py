@@ -112,7 +112,9 @@ def _pairs(mode: str, calls: Counter[str] | None) -> dict[Op, Any]:
         raise ValueError(f"use_kernels: mode is {mode!r}, but it must be auto, off or force")
     if mode == "off":
         return {}
-    pairs: dict[Op, Any] = {op: _Lazy(op) for op in CPU} if mode == "auto" else {op: _forced(op, kernel(op)) for op in CPU}
+    pairs: dict[Op, Any] = (
+        {op: _Lazy(op) for op in CPU} if mode == "auto" else {op: _forced(op, kernel(op)) for op in CPU}
+    )
     return pairs if calls is None else {op: _counted(op, pair, calls) for op, pair in pairs.items()}
 
 

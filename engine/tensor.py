@@ -17,7 +17,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from ..reference.op import Op, Spec
-from ..reference.table import ADD, DIVIDE, MULTIPLY, NEGATIVE, POWER, SUBTRACT
+from ..reference.table import ADD, DIVIDE, MULTIPLY, POWER, SUBTRACT
 from .door import SCALARS, operand, validate
 from .recording import state
 
@@ -35,16 +35,13 @@ class Node:
 
     __slots__ = ("edges", "kernel", "op", "order", "params", "residuals", "saved", "versions", "wanted", "y")
 
-    op: Op
-    params: dict[str, Any]
     kernel: Any  # the pair that ran, or None: then the formula did
     residuals: Any  # the kernel's own
     edges: list[tuple[Node | Tensor, int] | None]  # where each input came from; a leaf is its own Tensor
     wanted: tuple[bool, ...]  # which inputs need a cotangent
-    saved: list[Any] | None  # an input's array where the row reads it, its Spec where not
+    saved: Any  # a list: an input's array where the row reads it, its Spec where not
     y: Any  # the outputs, likewise
     versions: list[tuple[list[int], int, str]]  # (counter, its value then, name) of inputs that can be written
-    order: int
 
 
 def _operator(op: Op) -> tuple[Callable[[Any, Any], Tensor], Callable[[Any, Any], Tensor]]:
@@ -111,14 +108,15 @@ class Tensor:
     is_leaf: bool = property(lambda self: self.node is None)  # type: ignore[assignment]
 
     @property
-    def T(self) -> Tensor:
-        if self.ndim != 2:
-            raise ValueError(f"T: this Tensor has shape {self.shape}, but T is for two axes; use mT or permute_dims")
+    def mT(self) -> Tensor:
+        """The last two axes exchanged."""
         return self.namespace.matrix_transpose(self)
 
     @property
-    def mT(self) -> Tensor:
-        return self.namespace.matrix_transpose(self)
+    def T(self) -> Tensor:
+        if self.ndim != 2:
+            raise ValueError(f"T: this Tensor has shape {self.shape}, but T is for two axes; use mT or permute_dims")
+        return self.mT
 
     def __array_namespace__(self, api_version: str | None = None) -> Any:
         return self.namespace
@@ -177,7 +175,9 @@ class Tensor:
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> ndarray:
         return np.array(self.numpy(), dtype=dtype, copy=copy)
 
-    def __dlpack__(self, *, max_version: tuple[int, int] | None = None, copy: bool | None = None, **options: Any) -> Any:
+    def __dlpack__(
+        self, *, max_version: tuple[int, int] | None = None, copy: bool | None = None, **options: Any
+    ) -> Any:
         array = self.numpy()  # DLPack can say "read-only" since version 1.0; an older consumer gets a copy
         if copy or max_version is None or max_version < (1, 0):
             return array.copy().__dlpack__()
@@ -194,7 +194,9 @@ class Tensor:
     def copy_(self, values: Any) -> Tensor:
         """Overwrites a leaf's numbers in place; its version counts up, so that an old graph notices."""
         if self.node is not None or self.version is None:
-            raise RuntimeError("copy_: this Tensor is the result of an operation; only one that you made can be written")
+            raise RuntimeError(
+                "copy_: this Tensor is the result of an operation; only one that you made can be written"
+            )
         array = values.data if isinstance(values, Tensor) else np.asarray(values)
         if array.shape != self.shape:
             raise ValueError(f"copy_: got shape {array.shape}, but this Tensor has shape {self.shape}")
@@ -229,35 +231,22 @@ class Tensor:
     __ge__ = _plain_operator(np.greater_equal)
     __and__ = _plain_operator(np.bitwise_and)
     __or__ = _plain_operator(np.bitwise_or)
-
-    def __invert__(self) -> Tensor:
-        return plain(np.invert, self)
-
-    def __neg__(self) -> Tensor:
-        return apply(NEGATIVE, self)
-
-    def __pos__(self) -> Tensor:
-        return self
-
-    def __matmul__(self, other: Any) -> Tensor:
-        return self.namespace.matmul(self, other)
+    __invert__, __neg__ = _method("bitwise_invert"), _method("negative")
+    __matmul__, __getitem__ = _method("matmul"), _method("getitem")
 
     def __rmatmul__(self, other: Any) -> Tensor:
         return self.namespace.matmul(other, self)
 
-    def __getitem__(self, key: Any) -> Tensor:
-        return self.namespace.getitem(self, key)
+    def __pos__(self) -> Tensor:
+        return self
 
     # ---- methods that read better behind a dot than in the namespace
     sum, mean, max, argmax = _method("sum"), _method("mean"), _method("max"), _method("argmax")
     exp, log, sqrt, tanh = _method("exp"), _method("log"), _method("sqrt"), _method("tanh")
-    permute_dims = _method("permute_dims")
+    permute_dims, astype = _method("permute_dims"), _method("astype")
 
     def reshape(self, *shape: Any) -> Tensor:
         return self.namespace.reshape(self, shape[0] if isinstance(shape[0], tuple) else shape)
-
-    def astype(self, dtype: Any) -> Tensor:
-        return self.namespace.astype(self, dtype)
 
 
 def wrap(array: Any) -> Tensor:
@@ -293,10 +282,7 @@ def apply(op: Op, *xs: Any, **params: Any) -> Any:
         else:
             arrays.append(x if type(x) in SCALARS else operand(op.name, x))
     validate(op, arrays, params)
-    if OBSERVER:
-        y, residuals, kernel = OBSERVER[0].forward(run, op, arrays, params)
-    else:
-        y, residuals, kernel = run(op, arrays, params)
+    y, residuals, kernel = OBSERVER[0].forward(run, op, arrays, params) if OBSERVER else run(op, arrays, params)
     single = len(op.outputs) == 1
     outputs = (wrap(y),) if single else tuple([wrap(a) for a in y])
     if track and state.record:
@@ -347,7 +333,9 @@ def _record(op: Op, xs: Any, arrays: list[Any], params: Any, outputs: Any, resid
 def _share_version(t: Tensor, xs: Any) -> None:
     """A view of a leaf's memory changes with the leaf, so it shares the leaf's version counter."""
     for x in xs:
-        if type(x) is Tensor and x.version is not None and (
-            t.data is x.data or t.data.base is x.data or (t.data.base is not None and t.data.base is x.data.base)
+        if (
+            type(x) is Tensor
+            and x.version is not None
+            and (t.data is x.data or t.data.base is x.data or (t.data.base is not None and t.data.base is x.data.base))
         ):
             t.version = x.version

@@ -63,6 +63,8 @@ class Signature:
                 continue
             if type(spec) in (float, int, bool) and term.ellipsis and not term.dims:
                 continue
+            if spec is None or not hasattr(spec, "shape"):
+                raise TypeError(f"{op}: {name} is {spec!r}, but it must be an array with the axes {term.text()}")
             shape = tuple(spec.shape)
             if np.dtype(spec.dtype).kind not in _KINDS[term.kind]:
                 raise TypeError(f"{op}: {name} is {np.dtype(spec.dtype).name}, but it must be {_WANTED[term.kind]}")
@@ -102,7 +104,12 @@ class Signature:
         ]
 
 
-_WANTED = {"any": "a numeric array", "int": "an integer array", "bool": "a boolean array", "float": "a floating point array"}
+_WANTED = {
+    "any": "a numeric array",
+    "int": "an integer array",
+    "bool": "a boolean array",
+    "float": "a floating point array",
+}
 
 
 def _term(text: str, kind: str, optional: str) -> Term:

@@ -85,7 +85,9 @@ SOFTMAX = Op(
         "sums over the wrong axis": lambda dy, y, x, axis=-1: (
             y * (dy - np.sum(dy * y, axis=(axis + 1) % y.ndim if y.ndim > 1 else None, keepdims=True) * (y.ndim > 1)),
         ),
-        "leaves y out of the inner product": lambda dy, y, x, axis=-1: (y * (dy - np.sum(dy, axis=axis, keepdims=True)),),
+        "leaves y out of the inner product": lambda dy, y, x, axis=-1: (
+            y * (dy - np.sum(dy, axis=axis, keepdims=True)),
+        ),
     },
     tolerance=lambda x, *, axis=-1: 8.0 + x.shape[axis],
     cost=lambda x, *, axis=-1: (5 * x.size, 2 * x.size),

@@ -31,7 +31,9 @@ def run(out: Path, steps: int, *, overwrite: bool) -> int:
     if not result.finished:
         print(f"interrupted after step {result.step}; {out} holds what there is")
         return 130
-    print(f"\nValidation loss (nats a character): {result.first_validation:.4f} before, {result.last_validation:.4f} after")
+    print(
+        f"\nValidation loss (nats a character): {result.first_validation:.4f} before, {result.last_validation:.4f} after"
+    )
     print(f"Trained in {result.seconds:.0f} s.\n\nThe model goes on from {PROMPT!r}:\n", flush=True)
     generate.run(out, PROMPT, 400, temperature=0.8, top_k=None, top_p=None, seed=1)
     print("\nGradients of the trained model on one batch, all parameters, kernels against formulas:", flush=True)

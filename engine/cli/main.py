@@ -22,7 +22,9 @@ app = typer.Typer(
     rich_markup_mode=None,
     help="A deep-learning engine that can be read from the calculus up to a language model.",
 )
-train_app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Train a model. Example: handgrad train gpt --help")
+train_app = typer.Typer(
+    no_args_is_help=True, rich_markup_mode=None, help="Train a model. Example: handgrad train gpt --help"
+)
 app.add_typer(train_app, name="train")
 
 
@@ -36,7 +38,9 @@ def train_gpt(
     width: Annotated[int | None, typer.Option(help="Numbers that stand for a token, n_embd.  [128]")] = None,
     context: Annotated[int | None, typer.Option(help="Tokens that the model sees, block_size.  [64]")] = None,
     dropout: Annotated[float | None, typer.Option(help="Share of activations dropped in training.  [0]")] = None,
-    bias: Annotated[bool | None, typer.Option("--bias/--no-bias", help="Biases in linear layers and norms.  [no]")] = None,
+    bias: Annotated[
+        bool | None, typer.Option("--bias/--no-bias", help="Biases in linear layers and norms.  [no]")
+    ] = None,
     batch: Annotated[int | None, typer.Option(help="Sequences in a batch.  [12]")] = None,
     lr: Annotated[float | None, typer.Option(help="Highest learning rate.  [0.001]")] = None,
     min_lr: Annotated[float | None, typer.Option(help="Learning rate at the end of the cosine.  [0.0001]")] = None,
@@ -45,7 +49,9 @@ def train_gpt(
     clip: Annotated[float | None, typer.Option(help="Largest norm of the gradients.  [1]")] = None,
     seed: Annotated[int | None, typer.Option(help="Of weights, batches and dropout.  [1]")] = None,
     eval_every: Annotated[int | None, typer.Option(help="Steps between validations.  [250]")] = None,
-    resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in --out, with its own settings.")] = False,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on with the run in --out, with its own settings.")
+    ] = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the run in --out.")] = False,
 ) -> None:
     """Train a character-level GPT on text; 9/10 of it for training, the rest for validation.
@@ -54,7 +60,14 @@ def train_gpt(
     """
     from . import train
 
-    model = {"n_layer": layers, "n_head": heads, "n_embd": width, "block_size": context, "dropout": dropout, "bias": bias}
+    model = {
+        "n_layer": layers,
+        "n_head": heads,
+        "n_embd": width,
+        "block_size": context,
+        "dropout": dropout,
+        "bias": bias,
+    }
     training = {
         "steps": steps, "batch_size": batch, "lr": lr, "min_lr": min_lr, "warmup": warmup, "weight_decay": weight_decay,
         "clip": clip, "seed": seed, "eval_every": eval_every,
@@ -69,7 +82,9 @@ def generate(
     tokens: Annotated[int, typer.Option(help="How many tokens to add.")] = 300,
     temperature: Annotated[float, typer.Option(help="0: always the likeliest; 1: as the model says.")] = 0.8,
     top_k: Annotated[int | None, typer.Option(help="Choose among the k likeliest tokens.")] = None,
-    top_p: Annotated[float | None, typer.Option(help="Choose among the likeliest tokens that reach probability p.")] = None,
+    top_p: Annotated[
+        float | None, typer.Option(help="Choose among the likeliest tokens that reach probability p.")
+    ] = None,
     seed: Annotated[int, typer.Option(help="The same seed gives the same text.")] = 0,
 ) -> None:
     """Write text with a trained model, token by token as it is drawn."""
@@ -80,8 +95,12 @@ def generate(
 
 @app.command(epilog="Example: handgrad check softmax attention")
 def check(
-    ops: Annotated[list[str] | None, typer.Argument(metavar="[OP]...", help="Rows of the table; all where none is named.")] = None,
-    trials: Annotated[int, typer.Option(help="Random trials that must raise no false alarm, beside the fixed ones.")] = 0,
+    ops: Annotated[
+        list[str] | None, typer.Argument(metavar="[OP]...", help="Rows of the table; all where none is named.")
+    ] = None,
+    trials: Annotated[
+        int, typer.Option(help="Random trials that must raise no false alarm, beside the fixed ones.")
+    ] = 0,
 ) -> None:
     """Hold every formula and kernel to its definition, its derivatives and its laws; planted mistakes must be found."""
     from . import check as command
@@ -122,7 +141,9 @@ def _version(wanted: bool) -> None:
 
 @app.callback()
 def common(
-    version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")] = False,
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
+    ] = False,
 ) -> None:
     pass
 

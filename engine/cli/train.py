@@ -16,7 +16,14 @@ from ..text.corpora import describe_text, train_validation_split
 from ..text.tokenizer import CharacterTokenizer
 from ..training.loop import Result, TrainingConfig, open_run, read_run, train
 
-MODEL_DEFAULTS: dict[str, Any] = {"n_layer": 4, "n_head": 4, "n_embd": 128, "block_size": 64, "dropout": 0.0, "bias": False}
+MODEL_DEFAULTS: dict[str, Any] = {
+    "n_layer": 4,
+    "n_head": 4,
+    "n_embd": 128,
+    "block_size": 64,
+    "dropout": 0.0,
+    "bias": False,
+}
 
 
 def gpt(
@@ -44,7 +51,10 @@ def run(
     _check_length(train_ids, validation_ids, shape.block_size)
     open_run(out, resume=False, overwrite=overwrite)
     network = GPT(shape, generator=random.manual_seed(config.seed))
-    print(f"handgrad: {len(text):,} characters, {len(tokenizer)} different; {network.num_parameters():,} parameters", file=sys.stderr)
+    print(
+        f"handgrad: {len(text):,} characters, {len(tokenizer)} different; {network.num_parameters():,} parameters",
+        file=sys.stderr,
+    )
     description = {"text": [str(path.resolve()) for path in paths], "sha256": describe_text(text).sha256}
     return train(network, tokenizer, train_ids, validation_ids, config, out, description=description)
 
@@ -87,8 +97,13 @@ def _check_length(train_ids: np.ndarray, validation_ids: np.ndarray, block_size:
 def report(result: Result, out: Path) -> int:
     """Says how the run ended; the exit code."""
     if not result.finished:
-        print(f"interrupted after step {result.step}; go on with: handgrad train gpt --resume --out {out}", file=sys.stderr)
+        print(
+            f"interrupted after step {result.step}; go on with: handgrad train gpt --resume --out {out}",
+            file=sys.stderr,
+        )
         return 130
-    print(f"validation loss {result.first_validation:.4f} before, {result.last_validation:.4f} after {result.step} steps")
+    print(
+        f"validation loss {result.first_validation:.4f} before, {result.last_validation:.4f} after {result.step} steps"
+    )
     print(f"wrote {out}/model, {out}/metrics.jsonl and {out}/loss.svg; try: handgrad generate {out}")
     return 0

@@ -122,7 +122,7 @@ class GPT(Module):
 
     def forward(self, ids: Any) -> Tensor:
         T = ids.shape[-1]
-        if T > self.config.block_size:
+        if self.config.block_size < T:
             raise ValueError(f"GPT: ids has {T} positions, but this model's block_size is {self.config.block_size}")
         return self.lm_head(self.transformer(ids))
 

@@ -78,7 +78,11 @@ class Module:
         missing = [name for name in own if name not in arrays]
         unexpected = [name for name in arrays if name not in own]
         if strict and (missing or unexpected):
-            parts = [f"{what}: {', '.join(names)}" for what, names in (("missing", missing), ("unexpected", unexpected)) if names]
+            parts = [
+                f"{what}: {', '.join(names)}"
+                for what, names in (("missing", missing), ("unexpected", unexpected))
+                if names
+            ]
             raise KeyError(f"load_state_dict: the keys do not fit {type(self).__name__}; {'; '.join(parts)}")
         for name, tensor in own.items():
             if name in arrays and arrays[name].shape != tensor.shape:
@@ -110,7 +114,9 @@ class Module:
         for module in self.modules():
             for name, value in list(vars(module).items()):
                 if isinstance(value, Tensor) and value.dtype.kind == "f":
-                    new = cast.setdefault(id(value), Tensor(value.data.astype(dtype), requires_grad=value.requires_grad))
+                    new = cast.setdefault(
+                        id(value), Tensor(value.data.astype(dtype), requires_grad=value.requires_grad)
+                    )
                     setattr(module, name, new)
         return self
 

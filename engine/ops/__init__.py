@@ -1,6 +1,21 @@
 """One thin function an operation: it validates at the door and calls `apply` with the row."""
 
-from .elementwise import add, astype, divide, dropout, exp, gelu, log, multiply, negative, power, sqrt, subtract, tanh, where
+from .elementwise import (
+    add,
+    astype,
+    divide,
+    dropout,
+    exp,
+    gelu,
+    log,
+    multiply,
+    negative,
+    power,
+    sqrt,
+    subtract,
+    tanh,
+    where,
+)
 from .namespace import NUMPY, Namespace
 from .products import (
     attention,

@@ -57,7 +57,7 @@ class Namespace:
     def asarray(self, x: Any, *, dtype: Any = None, device: Any = None, copy: bool | None = None) -> Tensor:
         """A Tensor of the given numbers: x itself where it is one of that dtype and copy is not True."""
         if isinstance(x, Tensor) and not copy:
-            return x if dtype is None or x.dtype == dtype else self.astype(x, dtype)
+            return x if dtype is None or x.dtype == dtype else elementwise.astype(x, dtype)
         return Tensor(x, dtype=dtype)
 
     def positive(self, x: Tensor) -> Tensor:

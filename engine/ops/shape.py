@@ -93,7 +93,7 @@ def getitem(x: Operand, key: Any) -> Tensor:
             canonical.append(k)
             result.append(len(range(*k.indices(n))))
             continue
-        i = index(k)
+        i = index(k)  # pyright: ignore[reportArgumentType]
         if not -n <= i < n:
             raise IndexError(f"getitem: index {i} is out of bounds for axis {len(canonical)} with length {n}")
         canonical.append(i % n)

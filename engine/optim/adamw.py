@@ -47,7 +47,9 @@ class AdamW:
             raise ValueError("AdamW: a parameter is listed twice")
         dtypes = {p.dtype for p in self.params}
         if len(dtypes) > 1 or next(iter(dtypes)).kind != "f":
-            raise TypeError(f"AdamW: parameters are {', '.join(sorted(map(str, dtypes)))}, but all must be one float dtype")
+            raise TypeError(
+                f"AdamW: parameters are {', '.join(sorted(map(str, dtypes)))}, but all must be one float dtype"
+            )
         self.steps = [0] * len(self.params)
         self._lay_flat()
 
@@ -76,7 +78,9 @@ class AdamW:
 
         for p, view in zip(self.params, self._views, strict=True):
             if p.data is not view:
-                raise RuntimeError("AdamW: a parameter's array was replaced since; make the optimizer after casting or moving it")
+                raise RuntimeError(
+                    "AdamW: a parameter's array was replaced since; make the optimizer after casting or moving it"
+                )
         spans = self._spans()
         norm, scale = float("nan"), 1.0
         if self.max_norm is not None:
@@ -145,4 +149,6 @@ def _check(group: dict[str, Any], max_norm: float | None) -> None:
         ("max_norm", max_norm, max_norm is None or max_norm > 0),
     ):
         if not good:
-            raise ValueError(f"AdamW: {name} is {value}, but it must be {'in [0, 1)' if name == 'betas' else 'positive'}")
+            raise ValueError(
+                f"AdamW: {name} is {value}, but it must be {'in [0, 1)' if name == 'betas' else 'positive'}"
+            )

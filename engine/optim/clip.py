@@ -14,13 +14,15 @@ def clip_grad_norm_(parameters: Iterable[Tensor], max_norm: float) -> float:
     """Scales all gradients, in place, so that the norm of all of them together is at most max_norm. Returns that norm."""
     if not max_norm > 0:
         raise ValueError(f"clip_grad_norm_: max_norm is {max_norm}, but it must be positive")
-    with_grad = [p for p in parameters if p.grad is not None]
-    norm = math.sqrt(math.fsum(float(np.sum(np.square(p.grad.data, dtype=np.float64))) for p in with_grad))
+    with_grad = [(p, p.grad) for p in parameters if p.grad is not None]
+    norm = math.sqrt(math.fsum(float(np.sum(np.square(grad.data, dtype=np.float64))) for _, grad in with_grad))
     scale = max_norm / (norm + 1e-6)
     if scale < 1.0:
-        for p in with_grad:
-            array = p.accumulator[1] if p.accumulator is not None and p.accumulator[0] is p.grad else None
+        for p, grad in with_grad:
+            array = p.accumulator[1] if p.accumulator is not None and p.accumulator[0] is grad else None
             if array is None:
-                raise RuntimeError("clip_grad_norm_: a .grad was set by hand; only gradients from backward can be scaled in place")
+                raise RuntimeError(
+                    "clip_grad_norm_: a .grad was set by hand; only gradients from backward can be scaled in place"
+                )
             array *= array.dtype.type(scale)
     return norm

@@ -79,7 +79,8 @@ class Case:
                 limits.append(0.0)
                 continue
             eps = float(np.finfo(result.dtype).eps)
-            spread = max((largest(np.abs(m[k] - result)) for m in moves), default=0.0)
+            with np.errstate(all="ignore"):
+                spread = max((largest(np.abs(m[k] - result)) for m in moves), default=0.0)
             limits.append(self.tolerance * eps * largest(result) + 8 * spread)
         return limits
 

@@ -9,7 +9,7 @@ import numpy as np
 
 def permuted(a: np.ndarray) -> np.ndarray:
     """The axes lie in memory in the opposite order (Fortran's)."""
-    return np.ascontiguousarray(a.T).T
+    return np.array(a.T, order="C").T
 
 
 def sliced(a: np.ndarray) -> np.ndarray:
@@ -26,7 +26,7 @@ def sliced(a: np.ndarray) -> np.ndarray:
 def reversed_(a: np.ndarray) -> np.ndarray:
     """Negative strides along every axis."""
     flip = (slice(None, None, -1),) * a.ndim
-    return np.ascontiguousarray(a[flip])[flip]
+    return np.array(a[flip], order="C")[flip]
 
 
 def unaligned(a: np.ndarray) -> np.ndarray:

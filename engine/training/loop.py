@@ -59,7 +59,11 @@ class TrainingConfig:
     def __post_init__(self) -> None:
         for field in fields(self):
             value = getattr(self, field.name)
-            lowest = 0 if field.name in ("min_lr", "warmup", "weight_decay", "beta1", "beta2", "seed", "eval_every") else None
+            lowest = (
+                0
+                if field.name in ("min_lr", "warmup", "weight_decay", "beta1", "beta2", "seed", "eval_every")
+                else None
+            )
             if not math.isfinite(value) or (value <= 0 if lowest is None else value < 0):
                 wanted = "positive" if lowest is None else "0 or above"
                 raise UserError(f"{field.name} is {value}, but it must be {wanted}")
@@ -95,7 +99,9 @@ def open_run(folder: Path, *, resume: bool, overwrite: bool) -> None:
         if not run.exists():
             raise UserError(f"--out {folder} holds files that are no run of handgrad; name an empty or new folder")
         if not overwrite:
-            raise UserError(f"--out {folder} holds another run; say --resume to go on with it or --overwrite to replace it")
+            raise UserError(
+                f"--out {folder} holds another run; say --resume to go on with it or --overwrite to replace it"
+            )
         models = ("model/config.json", "model/model.safetensors", "model/tokenizer.json")
         for name in ("checkpoint.safetensors", "metrics.jsonl", "loss.svg", "run.json", *models):
             (folder / name).unlink(missing_ok=True)
@@ -166,12 +172,21 @@ class _Run:
         description: dict[str, Any],
     ) -> None:  # fmt: skip
         block = model.config.block_size
-        self.model, self.tokenizer, self.config, self.folder, self.description = model, tokenizer, config, folder, description
+        self.model, self.tokenizer, self.config, self.folder, self.description = (
+            model,
+            tokenizer,
+            config,
+            folder,
+            description,
+        )
         self.data = random.Generator(config.seed, stream=1)
         self.blocks = RandomBlocks(train_ids, block, config.batch_size, self.data)
         self.validation = consecutive_blocks(validation_ids, block, 4 * config.batch_size)
         self.optimizer = AdamW(
-            model.parameter_groups(config.weight_decay), lr=config.lr, betas=(config.beta1, config.beta2), max_norm=config.clip
+            model.parameter_groups(config.weight_decay),
+            lr=config.lr,
+            betas=(config.beta1, config.beta2),
+            max_norm=config.clip,
         )
         self.first: float | None = None
         self.last: float | None = None
@@ -194,7 +209,9 @@ class _Run:
         loss = self.model.loss(x, y)
         value = loss.item()
         if not math.isfinite(value):
-            raise UserError(f"the loss became {value} at step {step}: try a lower --lr; the last checkpoint is as it was")
+            raise UserError(
+                f"the loss became {value} at step {step}: try a lower --lr; the last checkpoint is as it was"
+            )
         self.optimizer.zero_grad()
         loss.backward()
         return value, lr, self.optimizer.step()
@@ -227,7 +244,9 @@ class _Run:
             missing = {name for name, _ in self.model.named_parameters()} - set(model)
             if missing:
                 raise KeyError(f"no {sorted(missing)[0]}")
-            self.optimizer.load_state_dict({n.removeprefix("optimizer."): a for n, a in arrays.items() if "optimizer." in n})
+            self.optimizer.load_state_dict(
+                {n.removeprefix("optimizer."): a for n, a in arrays.items() if "optimizer." in n}
+            )
             self.data.set_state(state["data"])
             random.default.set_state(state["default"])
             self.first, self.last = state["first"], state["last"]

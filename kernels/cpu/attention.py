@@ -83,6 +83,13 @@ def located(array: np.ndarray) -> tuple[int, int, int, int]:
     return array.__array_interface__["data"][0], b // size, h // size, t // size
 
 
+def dense(array: np.ndarray) -> tuple[int, int, int, int]:
+    """The same for a C-contiguous array that is written: by its shape, as its strides on axes of length 1 mean nothing."""
+    T, D = array.shape[-2:]
+    H = array.shape[-3] if array.ndim >= 4 else 1
+    return array.__array_interface__["data"][0], H * T * D, T * D, D
+
+
 def strided(array: np.ndarray) -> np.ndarray:
     """The array as (B, H, T, D) with a contiguous last axis and whole, non-negative strides; a copy only if it is not so."""
     if array.ndim == 3:
@@ -167,8 +174,8 @@ def forward(
     B, sizes, masks, factor = _arranged(q, k, mask, scale)
     y, lse = np.empty(q.shape, q.dtype), np.empty((B * sizes[0], sizes[1]), q.dtype)
     if y.size:
-        arrays = [strided(a) for a in (q, k, v, y)]  # kept alive until the kernel is done
-        run_forward(tuple(map(located, arrays)), sizes, bool(causal), masks, factor, lse)
+        arrays = [strided(a) for a in (q, k, v)]  # kept alive until the kernel is done
+        run_forward((*map(located, arrays), dense(y)), sizes, bool(causal), masks, factor, lse)
     return y, lse
 
 
@@ -186,10 +193,8 @@ def vjp(
         add.append(target[1] if target else False)
     if residuals.size:
         arrays = [strided(a) for a in (dy, y, q, k, v)]
-        targets = [
-            strided(g) if w else arrays[2] for g, w in zip(gradients, want, strict=True)
-        ]  # unwanted: never written
-        places = tuple(map(located, arrays + targets))
+        targets = [dense(g) if w else (0, 0, 0, 0) for g, w in zip(gradients, want, strict=True)]
+        places = (*map(located, arrays), *targets)
         run_vjp(places, sizes, bool(causal), masks, factor, residuals, want, tuple(add))
     else:
         for g, a in zip(gradients, add, strict=True):

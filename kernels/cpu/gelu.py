@@ -41,7 +41,7 @@ def gelu_forward_02_threads(x, y, blocks):
 
 @jit(fastmath=CONTRACT)
 def gelu_vjp_01_sigmoid(dy, x, dx, first, last, add):
-    """Elements first to last of flat dy, x, dx; recomputes s instead of keeping it."""
+    """Elements first to last of flat dy, x, dx. s (1 - s) is t / (1 + t)^2 with t = e^(-|2u|): 1 - s would cancel."""
     number = x.dtype.type
     one, slope, cubic, cubic3, limit = number(1), number(_SLOPE), number(_CUBIC), number(3 * _CUBIC), number(30)
     dy, x, dx = dy[first:last], x[first:last], dx[first:last]
@@ -50,8 +50,10 @@ def gelu_vjp_01_sigmoid(dy, x, dx, first, last, add):
         v = limit if v > limit else v
         v = -limit if v < -limit else v
         square = v * v
-        s = one / (one + exp(-slope * v * (one + cubic * square)))
-        derivative = s + v * s * (one - s) * slope * (one + cubic3 * square)
+        tail = exp(-slope * abs(v) * (one + cubic * square))  # at most 1
+        share = one / (one + tail)
+        s = share if v > 0 else tail * share
+        derivative = s + v * slope * (one + cubic3 * square) * (tail * share * share)
         dx[i] = dy[i] * derivative + (dx[i] if add else number(0))
 
 

@@ -101,7 +101,7 @@ def vjp(
     """(dx, dweight[, dbias]); every one may be written to, or added to, the buffer lent for it."""
     O, I = weight.shape if transposed else weight.shape[::-1]  # noqa: E741
     R = int(np.prod(x.shape[:-1]))
-    dy2, x2 = dy.reshape(R, O), x.reshape(R, I)
+    dy2, x2 = frozen(dy).reshape(R, O), frozen(x).reshape(R, I)  # BLAS rounds strided operands differently
     dx = dweight = None
     if wanted[0]:
         dx = _product(dy2, weight if transposed else weight.T, x.shape, into[0])
@@ -116,8 +116,8 @@ def vjp(
     block = row_block(R, O) if dy.size >= PARALLEL_WORK else max(R, 1)
     dbiases = np.zeros((max(1, -(-R // block)), O), dy.dtype)
     if dbiases.shape[0] == 1:
-        linear_bias_vjp_01_sum(frozen(dy2), dbiases[0], 0, R)
+        linear_bias_vjp_01_sum(dy2, dbiases[0], 0, R)
     else:
-        linear_bias_vjp_02_threads(frozen(dy2), dbiases, block)
+        linear_bias_vjp_02_threads(dy2, dbiases, block)
     add_blocks(dbiases, dbias, add)
     return dx, dweight, dbias

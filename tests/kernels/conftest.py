@@ -92,8 +92,11 @@ def check(
             close(got, exact_gradient, dtype, length, f"d{name}")
 
     before = [None if g is None else g.copy() for g in gradients]
-    spread = np.empty((*dy.shape, 2), dtype)[..., 0] if dy.ndim else dy
-    spread[...] = dy
+    spread = np.empty((*dy.shape, 2), dtype)[..., 0]
+    if dy.ndim:
+        spread[...] = dy
+    else:
+        spread = dy
     again = vjp(freeze(spread), wanted, nothing)  # strided cotangent, retained graph
     for first, second in zip(before, again, strict=True):
         assert (first is None) == (second is None)

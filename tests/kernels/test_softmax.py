@@ -44,7 +44,7 @@ def test_not_finite(kit, rng, rows):
     assert (y[1, 3:40] == 0).all() and np.isfinite(y[1]).all()
     np.testing.assert_allclose(y[1:].sum(-1), 1, rtol=1e-6)
     x = np.array([[1.0, np.inf, 2.0], [-np.inf] * 3, [np.nan] * 3], np.float32)
-    assert np.isnan(softmax.forward(kit.freeze(x))[0]).all(axis=1).tolist() == [False, True, True]
+    assert np.isnan(softmax.forward(kit.freeze(x))[0]).all()
 
 
 def test_large_logits(kit):

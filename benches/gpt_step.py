@@ -1,0 +1,137 @@
+"""A training step of nanoGPT's CPU configuration: handgrad against PyTorch eager, each in its own process.
+
+    python benches/gpt_step.py [--rounds N] [--seconds S] [--threads T] [--torch-compile]
+
+A step is forward, loss.item(), backward, clipping to a global norm of 1 and AdamW; batches are prepared beforehand on both
+sides. First the check: from the same weights and batch both sides must give the same loss and the same gradients. Then a
+short trial finds PyTorch's best environment among VARIANTS. Then the timing (harness.py says how).
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import os
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import harness
+from harness import BenchError, Worker
+
+sys.path.insert(0, str(harness.WORKERS))
+import nanogpt  # noqa: E402
+
+MALLOC = {"MALLOC_MMAP_THRESHOLD_": str(1 << 30), "MALLOC_TRIM_THRESHOLD_": str(1 << 40)}
+VARIANTS: dict[str, dict[str, str]] = {
+    "as installed": {},
+    "malloc keeps freed memory": MALLOC,
+    "malloc keeps freed memory, short spin": MALLOC | {"GOMP_SPINCOUNT": "3000"},
+}
+"""PyTorch's candidates; handgrad sets the same two things for itself (engine/process.py)."""
+
+LOSS_TOLERANCE = 1e-5
+GRADIENT_TOLERANCE = 1e-5
+"""Relative, of the difference's norm to the gradient's, for each parameter: float32 sums in two different orders."""
+
+MUST, GOAL = 1.15, 1.3
+
+
+def main() -> None:
+    arguments = parse()
+    harness.require("handgrad", "numba", "torch")
+    with contextlib.ExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        ours = stack.enter_context(Worker("gpt_handgrad.py"))
+        settings = {"handgrad": ours.ask("start", threads=arguments.threads)}
+        ours.ask("save_weights", path=str(folder / "weights.npz"))
+        variant, trial = best_variant(arguments.threads, arguments.trial_seconds)
+        sides = {"handgrad": ours}
+        for name, compiled in (("torch eager", False), ("torch compile", True))[: 2 if arguments.torch_compile else 1]:
+            theirs = sides[name] = stack.enter_context(Worker("gpt_torch.py", VARIANTS[variant]))
+            settings[name] = theirs.ask("start", threads=arguments.threads, compile=compiled) | {"variant": variant}
+            theirs.ask("load_weights", path=str(folder / "weights.npz"))
+        checks = {name: check(ours, side, name, folder) for name, side in sides.items() if side is not ours}
+        print(f"timing {arguments.rounds} rounds of {arguments.seconds:g} s each ...", file=sys.stderr)
+        rounds = harness.alternate(sides, rounds=arguments.rounds, seconds=arguments.seconds)
+    summaries = {name: harness.summarize(blocks) for name, blocks in rounds.items()}
+    ratios = {name: harness.ratio_record(rounds[name], rounds["handgrad"]) for name in sides if name != "handgrad"}
+    print()
+    harness.print_table(harness.header("ms"), [harness.row_of(name, s) for name, s in summaries.items()])
+    print()
+    for name, ratio in ratios.items():
+        spread = f", {ratio['by_round']['p10']:.3f} to {ratio['by_round']['p90']:.3f} by round" if "by_round" in ratio else ""
+        print(f"{name} / handgrad: {ratio['of_medians']:.3f}{spread}; of all samples {ratio['of_undropped_medians']:.3f}")
+    if any(s["noisy"] for s in summaries.values()):
+        print(f"NOISY: a side kept fewer than {harness.FEWEST} samples, and its figures are of all samples; run it again")
+    speed = ratios["torch eager"]["of_medians"]
+    verdicts = [harness.verdict(f"{label}: speed against PyTorch eager", speed, limit, at_least=True)
+                for label, limit in (("MUST", MUST), ("GOAL", GOAL))]  # fmt: skip
+    result = harness.record(
+        "gpt_step",
+        unit="ms",
+        configuration=nanogpt.SETTINGS,
+        settings=settings,
+        rounds=arguments.rounds,
+        seconds_a_block=arguments.seconds,
+        wait_limit=harness.WAIT_LIMIT,
+        check=checks,
+        torch_trial=trial,
+        steps=summaries,
+        ratio_to_handgrad=ratios,
+        verdicts=verdicts,
+    )
+    harness.write_result(arguments.out, result)
+
+
+def best_variant(threads: int, seconds: float) -> tuple[str, dict[str, float]]:
+    """The environment in which PyTorch eager is fastest, and the median step of each in ms, alternating."""
+    with contextlib.ExitStack() as stack:
+        workers = {name: stack.enter_context(Worker("gpt_torch.py", environ)) for name, environ in VARIANTS.items()}
+        for worker in workers.values():
+            worker.ask("start", threads=threads)
+        print("finding PyTorch's best settings ...", file=sys.stderr)
+        rounds = harness.alternate(workers, rounds=4, seconds=seconds / 4)
+    medians = {name: harness.summarize(blocks)["median"] for name, blocks in rounds.items()}
+    best = min(medians, key=medians.__getitem__)
+    print("PyTorch's settings: " + ", ".join(f"{name} {ms:.1f} ms" for name, ms in medians.items()) + f"; taken: {best}")
+    return best, medians
+
+
+def check(ours: Worker, theirs: Worker, name: str, folder: Path) -> dict[str, Any]:
+    """The same weights and batch must give the same loss and gradients; BenchError where they do not."""
+    import numpy as np
+
+    losses = [side.ask("gradients", path=str(folder / f"{i}.npz")) for i, side in enumerate((ours, theirs))]
+    left, right = (np.load(folder / f"{i}.npz") for i in range(2))
+    if sorted(left.files) != sorted(right.files):
+        raise BenchError(f"the parameters differ: {sorted(set(left.files) ^ set(right.files))}")
+    loss_error = abs(losses[0] - losses[1]) / abs(losses[1])
+    errors = {key: float(np.linalg.norm(left[key] - right[key]) / np.linalg.norm(right[key])) for key in right.files}
+    worst = max(errors, key=errors.__getitem__)
+    if not (loss_error <= LOSS_TOLERANCE and all(error <= GRADIENT_TOLERANCE for error in errors.values())):
+        raise BenchError(
+            f"handgrad and {name} disagree: losses {losses[0]:.7f} and {losses[1]:.7f}, "
+            f"gradient of {worst} off by {errors[worst]:.1e} relative; nothing was timed"
+        )
+    print(f"check against {name}: loss {losses[0]:.6f}, off by {loss_error:.1e}; "
+          f"worst gradient {worst}, off by {errors[worst]:.1e}")  # fmt: skip
+    return {"losses": losses, "loss_error": loss_error, "worst_gradient": worst, "worst_gradient_error": errors[worst]}
+
+
+def parse() -> argparse.Namespace:
+    """The command line."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rounds", type=int, default=12, help="blocks of each side (default 12)")
+    parser.add_argument("--seconds", type=float, default=2.0, help="seconds a block (default 2)")
+    parser.add_argument("--trial-seconds", type=float, default=6.0, help="seconds for each of PyTorch's variants (default 6)")
+    parser.add_argument("--threads", type=int, default=cores, help=f"threads of each side (default {cores})")
+    parser.add_argument("--torch-compile", action="store_true", help="time torch.compile too (needs a C++ compiler)")
+    parser.add_argument("--out", type=Path, default=harness.RESULTS / "gpt_step.json", help="result file")
+    return parser.parse_args()
+
+
+if __name__ == "__main__":
+    harness.run(main)
