@@ -13,10 +13,9 @@ import numpy as np
 from numba import prange
 
 from .bounds import checked_ids
-from .exp import exp
 from .jit import FLOATS, REDUCE, frozen, jit
 from .threads import PARALLEL_WORK, row_block
-from .tile import largest
+from .tile import exp_row, largest
 
 # Letters: R rows, V classes.
 
@@ -25,16 +24,12 @@ from .tile import largest
 def cross_entropy_forward_01_fused(logits, targets, losses, dlogits, first, last):
     """Rows first to last: losses (R,) in float64 and dlogits (R, V), already divided by R."""
     R, V = logits.shape
-    flat = logits.reshape(-1)
+    flat, flat_d = logits.reshape(-1), dlogits.reshape(-1)
     share = logits.dtype.type(1.0 / R)
     for i in range(first, last):
         row, drow, target = logits[i], dlogits[i], targets[i]
         m = largest(flat, i * V, V)
-        total = logits.dtype.type(0)
-        for j in range(V):
-            e = exp(row[j] - m)
-            drow[j] = e
-            total += e
+        total = exp_row(flat, i * V, flat_d, i * V, V, m)
         losses[i] = math.log(np.float64(total)) + (np.float64(m) - np.float64(row[target]))
         scale = share / total
         for j in range(V):

@@ -18,6 +18,7 @@ from typing import Any
 
 from llvmlite import ir
 from numba import types
+from numba.core import cgutils
 from numba.extending import intrinsic
 
 
@@ -48,22 +49,31 @@ _FLAGS = ("contract",)
 
 
 class _Emit:
-    """Writes floating-point instructions of one format."""
+    """Writes floating-point instructions of one format, scalar (lanes 1) or on vectors."""
 
-    def __init__(self, builder: Any, numba_type: Any) -> None:
+    def __init__(self, builder: Any, numba_type: Any, lanes: int = 1) -> None:
         self.c = _FLOAT32 if numba_type == types.float32 else _FLOAT64
-        self.float = ir.FloatType() if numba_type == types.float32 else ir.DoubleType()
-        self.integer = ir.IntType(self.c.bits)
-        self.builder = builder
+        self.lanes, self.builder = lanes, builder
+        self.float: Any = ir.FloatType() if numba_type == types.float32 else ir.DoubleType()
+        self.integer: Any = ir.IntType(self.c.bits)
+        self.suffix = f"f{self.c.bits}"
+        if lanes > 1:
+            self.float, self.integer = ir.VectorType(self.float, lanes), ir.VectorType(self.integer, lanes)
+            self.suffix = f"v{lanes}{self.suffix}"
 
     def number(self, value: float) -> Any:
-        return ir.Constant(self.float, value)
+        return ir.Constant(self.float, value if self.lanes == 1 else [value] * self.lanes)
+
+    def bits(self, value: int) -> Any:
+        return ir.Constant(self.integer, value if self.lanes == 1 else [value] * self.lanes)
+
+    def call(self, name: str, *arguments: Any) -> Any:
+        signature = ir.FunctionType(self.float, [self.float] * len(arguments))
+        function = cgutils.get_or_insert_function(self.builder.module, signature, f"llvm.{name}.{self.suffix}")
+        return self.builder.call(function, arguments)
 
     def fma(self, a: Any, b: Any, c: Any) -> Any:
-        signature = ir.FunctionType(self.float, [self.float] * 3)
-        return self.builder.call(
-            self.builder.module.declare_intrinsic("llvm.fmuladd", [self.float], signature), [a, b, c]
-        )
+        return self.call("fmuladd", a, b, c)
 
     def add(self, a: Any, b: Any) -> Any:
         return self.builder.fadd(a, b, flags=_FLAGS)
@@ -90,9 +100,24 @@ class _Emit:
         """value * 2^n for normal numbers: n goes into the exponent bits."""
         bits = self.builder.add(
             self.builder.bitcast(value, self.integer),
-            self.builder.shl(n, ir.Constant(self.integer, self.c.mantissa)),
+            self.builder.shl(n, self.bits(self.c.mantissa)),
         )
         return self.builder.bitcast(bits, self.float)
+
+
+    def exp(self, x: Any) -> Any:
+        n, r, tail = self.split(x)
+        result = self.scale(self.add(self.number(1.0), self.add(r, tail)), n)
+        # Ordered <= is false for NaN, which therefore takes the product with inf and stays NaN.
+        in_range = self.builder.fcmp_ordered("<=", x, self.number(self.c.high), flags=_FLAGS)
+        result = self.builder.select(in_range, result, self.multiply(x, self.number(float("inf"))))
+        below = self.builder.fcmp_ordered("<", x, self.number(self.c.low), flags=_FLAGS)
+        return self.builder.select(below, self.number(0.0), result)
+
+
+def exp_of_vector(builder: Any, numba_type: Any, lanes: int, vector: Any) -> Any:
+    """e^x of a vector register, for the intrinsics in `tile`."""
+    return _Emit(builder, numba_type, lanes).exp(vector)
 
 
 @intrinsic
@@ -102,15 +127,7 @@ def exp(typingctx: Any, x: Any) -> Any:
         return None
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        emit = _Emit(builder, x)
-        (value,) = arguments
-        n, r, tail = emit.split(value)
-        result = emit.scale(emit.add(emit.number(1.0), emit.add(r, tail)), n)
-        # Ordered <= is false for NaN, unordered < is not used: so NaN takes the product in the next line and stays NaN.
-        in_range = builder.fcmp_ordered("<=", value, emit.number(emit.c.high), flags=_FLAGS)
-        result = builder.select(in_range, result, emit.multiply(value, emit.number(float("inf"))))
-        below = builder.fcmp_ordered("<", value, emit.number(emit.c.low), flags=_FLAGS)
-        return builder.select(below, emit.number(0.0), result)
+        return _Emit(builder, x).exp(arguments[0])
 
     return x(x), generate
 
@@ -124,7 +141,7 @@ def tanh(typingctx: Any, x: Any) -> Any:
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         emit = _Emit(builder, x)
         (value,) = arguments
-        absolute = builder.call(builder.module.declare_intrinsic("llvm.fabs", [emit.float]), [value])
+        absolute = emit.call("fabs", value)
         argument = emit.multiply(absolute, emit.number(-2.0))
         floor = emit.number(-60.0)  # there m is -1 to the last bit; ordered <, so NaN stays
         argument = builder.select(builder.fcmp_ordered("<", argument, floor, flags=_FLAGS), floor, argument)
@@ -133,9 +150,6 @@ def tanh(typingctx: Any, x: Any) -> Any:
         m = emit.fma(power, emit.add(r, tail), emit.subtract(power, emit.number(1.0)))
         quotient = builder.fdiv(m, emit.add(m, emit.number(2.0)), flags=_FLAGS)  # -tanh |x|
         magnitude = emit.multiply(quotient, emit.number(-1.0))
-        copysign = ir.FunctionType(emit.float, [emit.float] * 2)
-        return builder.call(
-            builder.module.declare_intrinsic("llvm.copysign", [emit.float], copysign), [magnitude, value]
-        )
+        return emit.call("copysign", magnitude, value)
 
     return x(x), generate

@@ -10,10 +10,9 @@ from typing import Any
 import numpy as np
 from numba import prange
 
-from .exp import exp
 from .jit import FLOATS, REDUCE, frozen, jit, lent
 from .threads import PARALLEL_WORK, row_block
-from .tile import largest
+from .tile import exp_row, largest
 
 # Letters: R rows, N row length.
 
@@ -37,16 +36,12 @@ def softmax_forward_01_naive(x, y):
 def softmax_forward_02_vector(x, y, first, last):
     """Rows first to last in vector lanes (polynomial exp, vector maximum, reordered sum)."""
     N = x.shape[1]
-    flat = x.reshape(-1)
+    flat, flat_y = x.reshape(-1), y.reshape(-1)
     one = x.dtype.type(1)
     for i in range(first, last):
-        x_row, y_row = x[i], y[i]
+        y_row = y[i]
         m = largest(flat, i * N, N)
-        total = x.dtype.type(0)
-        for j in range(N):
-            e = exp(x_row[j] - m)
-            y_row[j] = e
-            total += e
+        total = exp_row(flat, i * N, flat_y, i * N, N, m)
         scale = one / total
         for j in range(N):
             y_row[j] *= scale

@@ -1,4 +1,4 @@
-"""Vector building blocks as LLVM intrinsics: a register-tile product and the largest value of a row.
+"""Vector building blocks as LLVM intrinsics: a register-tile product, a transposed block, maximum and exponentials of a row.
 
 Numba's loops leave the choice of registers to LLVM's loop vectoriser, which never keeps a block of C in registers. Here the
 block is written out: ROWS x (vectors x LANES) accumulators that live in registers for the whole sum over k.
@@ -16,6 +16,7 @@ from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
+from .exp import exp_of_vector
 from .jit import jit
 
 _WIDE = bool(llvmlite.binding.get_host_cpu_features().get("avx512f", False))
@@ -164,64 +165,163 @@ def product(rows, K, a, a0, a_i, a_k, b, b0, b_k, c, c0, c_i, columns, add):
             _tile_block_1(K, a, a0, a_i, a_k, b, b0 + j, b_k, c, c0 + j, c_i, add)
 
 
+class _Row:
+    """Walks flat[start : start + size] a vector at a time; the last, partial vector is loaded and stored under a mask."""
+
+    def __init__(self, context: Any, builder: Any, size: Any, numba_type: Any) -> None:
+        self.context, self.builder, self.size = context, builder, size
+        self.scalar, self.vector, self.itemsize = _formats(numba_type)
+        self.lanes = VECTOR_BYTES // self.itemsize
+        self.mask_type = ir.VectorType(ir.IntType(1), self.lanes)
+
+    def splat(self, value: Any) -> Any:
+        undefined = ir.Constant(self.vector, ir.Undefined)
+        first = self.builder.insert_element(undefined, value, ir.Constant(ir.IntType(32), 0))
+        return self.builder.shuffle_vector(
+            first, undefined, ir.Constant(ir.VectorType(ir.IntType(32), self.lanes), [0] * self.lanes)
+        )
+
+    def constant(self, value: float) -> Any:
+        return ir.Constant(self.vector, [value] * self.lanes)
+
+    def pointer(self, array: Any, array_type: Any, start: Any) -> Any:
+        return self.builder.gep(self.context.make_array(array_type)(self.context, self.builder, array).data, [start])
+
+    def _at(self, pointer: Any, i: Any) -> Any:
+        return self.builder.bitcast(self.builder.gep(pointer, [i]), self.vector.as_pointer())
+
+    def load(self, pointer: Any, i: Any, mask: Any, otherwise: Any) -> Any:
+        if mask is None:
+            return self.builder.load(self._at(pointer, i), align=self.itemsize)
+        name = f"llvm.masked.load.v{self.lanes}f{8 * self.itemsize}.p0"
+        kind = ir.FunctionType(self.vector, [self.vector.as_pointer(), ir.IntType(32), self.mask_type, self.vector])
+        function = cgutils.get_or_insert_function(self.builder.module, kind, name)
+        align = ir.Constant(ir.IntType(32), self.itemsize)
+        return self.builder.call(function, [self._at(pointer, i), align, mask, otherwise])
+
+    def store(self, value: Any, pointer: Any, i: Any, mask: Any) -> None:
+        if mask is None:
+            self.builder.store(value, self._at(pointer, i), align=self.itemsize)
+            return
+        name = f"llvm.masked.store.v{self.lanes}f{8 * self.itemsize}.p0"
+        parts = [self.vector, self.vector.as_pointer(), ir.IntType(32), self.mask_type]
+        function = cgutils.get_or_insert_function(self.builder.module, ir.FunctionType(ir.VoidType(), parts), name)
+        self.builder.call(function, [value, self._at(pointer, i), ir.Constant(ir.IntType(32), self.itemsize), mask])
+
+    def fold(self, step: Any, start: Any) -> Any:
+        """step(i, mask, carried) -> carried over all vectors of the row, from the vector `start`; mask None: whole."""
+        builder = self.builder
+        names = ("row_test", "row_whole", "row_rest", "row_part", "row_done")
+        test, whole, rest, part, done = (builder.append_basic_block(name) for name in names)
+        entry = builder.block
+        builder.branch(test)
+        builder.position_at_end(test)
+        i, carried = builder.phi(_INDEX), builder.phi(self.vector)
+        i.add_incoming(_index(0), entry)
+        carried.add_incoming(start, entry)
+        after = builder.add(i, _index(self.lanes))
+        builder.cbranch(builder.icmp_signed("<=", after, self.size), whole, rest)
+        builder.position_at_end(whole)
+        carried.add_incoming(step(i, None, carried), builder.block)
+        i.add_incoming(after, builder.block)
+        builder.branch(test)
+        builder.position_at_end(rest)
+        builder.cbranch(builder.icmp_signed("<", i, self.size), part, done)
+        builder.position_at_end(part)
+        narrow = ir.IntType(32)
+        left = builder.trunc(builder.sub(self.size, i), narrow)
+        lefts = builder.insert_element(
+            ir.Constant(ir.VectorType(narrow, self.lanes), ir.Undefined), left, ir.Constant(narrow, 0)
+        )
+        zeros = ir.Constant(ir.VectorType(narrow, self.lanes), [0] * self.lanes)
+        lefts = builder.shuffle_vector(lefts, lefts, zeros)
+        order = ir.Constant(ir.VectorType(narrow, self.lanes), list(range(self.lanes)))
+        last = step(i, builder.icmp_signed("<", order, lefts), carried)
+        part_end = builder.block
+        builder.branch(done)
+        builder.position_at_end(done)
+        result = builder.phi(self.vector)
+        result.add_incoming(carried, rest)
+        result.add_incoming(last, part_end)
+        return result
+
+    def across(self, vector: Any, combine: Any) -> Any:
+        """One number from the lanes of a vector: halves combined until one is left."""
+        narrow, width = ir.IntType(32), self.lanes
+        while width > 1:
+            width //= 2
+            order = [*range(width, 2 * width)] + [0] * (self.lanes - width)
+            mask = ir.Constant(ir.VectorType(narrow, self.lanes), order)
+            vector = combine(vector, self.builder.shuffle_vector(vector, vector, mask))
+        return self.builder.extract_element(vector, ir.Constant(narrow, 0))
+
+
 @intrinsic
 def largest(typingctx: Any, row: Any, start: Any, size: Any) -> Any:
-    """Largest of row[start : start + size], NaN ignored; -inf when there is nothing (LLVM's own loops need nnan for a maximum)."""
+    """Largest of row[start : start + size], NaN ignored; -inf when there is nothing. LLVM's own loop would need nnan."""
     signature = row.dtype(row, types.int64, types.int64)
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        row_, start_, size_ = arguments
-        scalar, vector, itemsize = _formats(row.dtype)
-        lanes = VECTOR_BYTES // itemsize
-        at = builder.gep(context.make_array(row)(context, builder, row_).data, [start_])
-        i32 = ir.IntType(32)
+        walk = _Row(context, builder, arguments[2], row.dtype)
+        at, lowest = walk.pointer(arguments[0], row, arguments[1]), walk.constant(float("-inf"))
 
         def larger(a: Any, b: Any) -> Any:  # b where b > a: false for NaN, so NaN never enters
             return builder.select(builder.fcmp_ordered(">", b, a, flags=("contract",)), b, a)
 
-        def load(offset: Any) -> Any:
-            return builder.load(builder.bitcast(builder.gep(at, [offset]), vector.as_pointer()), align=itemsize)
+        best = walk.fold(lambda i, mask, best: larger(best, walk.load(at, i, mask, lowest)), lowest)
+        return walk.across(best, larger)
 
-        names = ("vectors", "vectors_body", "fold", "rest", "rest_body", "done")
-        block = {name: builder.append_basic_block(name) for name in names}
-        lowest = ir.Constant(vector, [float("-inf")] * lanes)
-        entry = builder.block
-        builder.branch(block["vectors"])
+    return signature, generate
 
-        builder.position_at_end(block["vectors"])  # whole vectors, four at a time would gain nothing on short rows
-        i = builder.phi(_INDEX)
-        best = builder.phi(vector)
-        i.add_incoming(_index(0), entry)
-        best.add_incoming(lowest, entry)
-        after = builder.add(i, _index(lanes))
-        builder.cbranch(builder.icmp_signed("<=", after, size_), block["vectors_body"], block["fold"])
-        builder.position_at_end(block["vectors_body"])
-        best.add_incoming(larger(best, load(i)), block["vectors_body"])
-        i.add_incoming(after, block["vectors_body"])
-        builder.branch(block["vectors"])
 
-        builder.position_at_end(block["fold"])  # halve until one lane is left
-        folded, width = best, lanes
-        while width > 1:
-            width //= 2
-            order = [*range(width, 2 * width)] + [0] * (lanes - width)
-            mask = ir.Constant(ir.VectorType(i32, lanes), order)
-            folded = larger(folded, builder.shuffle_vector(folded, folded, mask))
-        first = builder.extract_element(folded, ir.Constant(i32, 0))
-        builder.branch(block["rest"])
+@intrinsic
+def exp_row(typingctx: Any, x: Any, x0: Any, y: Any, y0: Any, size: Any, shift: Any) -> Any:
+    """y[y0 + i] = e^(x[x0 + i] - shift) for i < size; returns their sum. x and y may be one place."""
+    signature = y.dtype(x, types.int64, y, types.int64, types.int64, y.dtype)
 
-        builder.position_at_end(block["rest"])
-        j = builder.phi(_INDEX)
-        result = builder.phi(scalar)
-        j.add_incoming(i, block["fold"])
-        result.add_incoming(first, block["fold"])
-        builder.cbranch(builder.icmp_signed("<", j, size_), block["rest_body"], block["done"])
-        builder.position_at_end(block["rest_body"])
-        result.add_incoming(larger(result, builder.load(builder.gep(at, [j]))), block["rest_body"])
-        j.add_incoming(builder.add(j, _index(1)), block["rest_body"])
-        builder.branch(block["rest"])
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        x_, x0_, y_, y0_, size_, shift_ = arguments
+        walk = _Row(context, builder, size_, y.dtype)
+        x_at, y_at = walk.pointer(x_, x, x0_), walk.pointer(y_, y, y0_)
+        shifts, zero = walk.splat(shift_), walk.constant(0.0)
 
-        builder.position_at_end(block["done"])
-        return result
+        def add(a: Any, b: Any) -> Any:
+            return builder.fadd(a, b, flags=("contract",))
+
+        def step(i: Any, mask: Any, total: Any) -> Any:
+            difference = builder.fsub(walk.load(x_at, i, mask, zero), shifts, flags=("contract",))
+            e = exp_of_vector(builder, y.dtype, walk.lanes, difference)
+            walk.store(e, y_at, i, mask)
+            return add(total, e if mask is None else builder.select(mask, e, zero))
+
+        return walk.across(walk.fold(step, zero), add)
+
+    return signature, generate
+
+
+@intrinsic
+def transpose(typingctx: Any, a: Any, a0: Any, a_i: Any, b: Any, b0: Any, b_i: Any) -> Any:
+    """b[b0 + j b_i + i] = a[a0 + i a_i + j] for a block of LANES x LANES, exchanged in registers by powers of two."""
+    i64 = types.int64
+    signature = types.void(a, i64, i64, b, i64, i64)
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        a_, a0_, a_i_, b_, b0_, b_i_ = arguments
+        walk = _Row(context, builder, None, a.dtype)
+        a_at, b_at, lanes = walk.pointer(a_, a, a0_), walk.pointer(b_, b, b0_), walk.lanes
+        rows = [walk.load(a_at, builder.mul(a_i_, _index(i)), None, None) for i in range(lanes)]
+        span = 1
+        while span < lanes:
+            low = [j if not j & span else lanes + (j ^ span) for j in range(lanes)]  # second operand: lanes + index
+            high = [j ^ span if not j & span else lanes + j for j in range(lanes)]
+            masks = [ir.Constant(ir.VectorType(ir.IntType(32), lanes), order) for order in (low, high)]
+            for i in range(lanes):
+                if not i & span:
+                    pair = rows[i], rows[i | span]
+                    rows[i], rows[i | span] = (builder.shuffle_vector(*pair, mask) for mask in masks)
+            span *= 2
+        for j in range(lanes):
+            walk.store(rows[j], b_at, builder.mul(b_i_, _index(j)), None)
+        return context.get_dummy_value()
 
     return signature, generate
