@@ -32,11 +32,13 @@ def main() -> None:
         if left != right:
             raise BenchError(f"the sides disagree: {left} and {right}; nothing was timed")
         found = {
-            what: harness.alternate(sides, rounds=arguments.rounds, seconds=arguments.seconds, what=what) for what in PARTS
+            what: harness.alternate(sides, rounds=arguments.rounds, seconds=arguments.seconds, what=what)
+            for what in PARTS
         }
         profile = ours.ask("profile")
     summaries = {
-        what: {name: harness.summarize(blocks, unit=1e6) for name, blocks in sides.items()} for what, sides in found.items()
+        what: {name: harness.summarize(blocks, unit=1e6) for name, blocks in sides.items()}
+        for what, sides in found.items()
     }
     ratios = {what: harness.ratio_record(sides["handgrad"], sides["torch"]) for what, sides in found.items()}
     rows = [
@@ -61,7 +63,9 @@ def parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=8, help="blocks of each side for each part (default 8)")
     parser.add_argument("--seconds", type=float, default=1.0, help="seconds a block (default 1)")
-    parser.add_argument("--threads", type=int, default=1, help="threads of each side (default 1: there is nothing to share)")
+    parser.add_argument(
+        "--threads", type=int, default=1, help="threads of each side (default 1: there is nothing to share)"
+    )
     parser.add_argument("--out", type=Path, default=harness.RESULTS / "dispatch.json", help="result file")
     return parser.parse_args(sys.argv[1:])
 

@@ -21,7 +21,7 @@ import harness
 from harness import BenchError, Worker
 
 sys.path.insert(0, str(harness.WORKERS))
-import nanogpt  # noqa: E402
+import nanogpt
 
 MALLOC = {"MALLOC_MMAP_THRESHOLD_": str(1 << 30), "MALLOC_TRIM_THRESHOLD_": str(1 << 40)}
 VARIANTS: dict[str, dict[str, str]] = {
@@ -61,10 +61,18 @@ def main() -> None:
     harness.print_table(harness.header("ms"), [harness.row_of(name, s) for name, s in summaries.items()])
     print()
     for name, ratio in ratios.items():
-        spread = f", {ratio['by_round']['p10']:.3f} to {ratio['by_round']['p90']:.3f} by round" if "by_round" in ratio else ""
-        print(f"{name} / handgrad: {ratio['of_medians']:.3f}{spread}; of all samples {ratio['of_undropped_medians']:.3f}")
+        spread = (
+            f", {ratio['by_round']['p10']:.3f} to {ratio['by_round']['p90']:.3f} by round"
+            if "by_round" in ratio
+            else ""
+        )
+        print(
+            f"{name} / handgrad: {ratio['of_medians']:.3f}{spread}; of all samples {ratio['of_undropped_medians']:.3f}"
+        )
     if any(s["noisy"] for s in summaries.values()):
-        print(f"NOISY: a side kept fewer than {harness.FEWEST} samples, and its figures are of all samples; run it again")
+        print(
+            f"NOISY: a side kept fewer than {harness.FEWEST} samples, and its figures are of all samples; run it again"
+        )
     speed = ratios["torch eager"]["of_medians"]
     verdicts = [harness.verdict(f"{label}: speed against PyTorch eager", speed, limit, at_least=True)
                 for label, limit in (("MUST", MUST), ("GOAL", GOAL))]  # fmt: skip
@@ -95,7 +103,9 @@ def best_variant(threads: int, seconds: float) -> tuple[str, dict[str, float]]:
         rounds = harness.alternate(workers, rounds=4, seconds=seconds / 4)
     medians = {name: harness.summarize(blocks)["median"] for name, blocks in rounds.items()}
     best = min(medians, key=medians.__getitem__)
-    print("PyTorch's settings: " + ", ".join(f"{name} {ms:.1f} ms" for name, ms in medians.items()) + f"; taken: {best}")
+    print(
+        "PyTorch's settings: " + ", ".join(f"{name} {ms:.1f} ms" for name, ms in medians.items()) + f"; taken: {best}"
+    )
     return best, medians
 
 
@@ -126,7 +136,9 @@ def parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=12, help="blocks of each side (default 12)")
     parser.add_argument("--seconds", type=float, default=2.0, help="seconds a block (default 2)")
-    parser.add_argument("--trial-seconds", type=float, default=6.0, help="seconds for each of PyTorch's variants (default 6)")
+    parser.add_argument(
+        "--trial-seconds", type=float, default=6.0, help="seconds for each of PyTorch's variants (default 6)"
+    )
     parser.add_argument("--threads", type=int, default=cores, help=f"threads of each side (default {cores})")
     parser.add_argument("--torch-compile", action="store_true", help="time torch.compile too (needs a C++ compiler)")
     parser.add_argument("--out", type=Path, default=harness.RESULTS / "gpt_step.json", help="result file")

@@ -13,6 +13,7 @@ How a comparison is made
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import platform
@@ -36,7 +37,18 @@ WAIT_LIMIT = 0.03
 FEWEST = 20
 """With fewer steps than this left, a median is called noisy."""
 
-CLEARED = ("OMP_", "GOMP_", "KMP_", "MKL_", "OPENBLAS_", "MALLOC_", "GLIBC_TUNABLES", "HANDGRAD_", "NUMBA_NUM", "NUMBA_THREAD")
+CLEARED = (
+    "OMP_",
+    "GOMP_",
+    "KMP_",
+    "MKL_",
+    "OPENBLAS_",
+    "MALLOC_",
+    "GLIBC_TUNABLES",
+    "HANDGRAD_",
+    "NUMBA_NUM",
+    "NUMBA_THREAD",
+)
 """Prefixes of the environment variables that a worker does not inherit."""
 
 Sample = tuple[float, float]
@@ -83,10 +95,8 @@ class Worker:
 
     def __exit__(self, *_: object) -> None:
         assert self.process.stdin is not None and self.process.stdout is not None
-        try:
+        with contextlib.suppress(BrokenPipeError):
             self.process.stdin.close()  # the end of its input ends the worker
-        except BrokenPipeError:
-            pass
         try:
             self.process.wait(10)
         except subprocess.TimeoutExpired:
@@ -96,7 +106,13 @@ class Worker:
 
 
 def alternate(
-    workers: Mapping[str, Worker], *, rounds: int, seconds: float, do: str = "block", pause: float = 0.05, **arguments: Any
+    workers: Mapping[str, Worker],
+    *,
+    rounds: int,
+    seconds: float,
+    do: str = "block",
+    pause: float = 0.05,
+    **arguments: Any,
 ) -> dict[str, list[list[Sample]]]:
     """Samples of each side, a list for each round: every worker runs blocks of `seconds`, in turns."""
     found: dict[str, list[list[Sample]]] = {name: [] for name in workers}
@@ -186,7 +202,8 @@ def record(name: str, **content: Any) -> dict[str, Any]:
 def machine() -> dict[str, Any]:
     """Processor, cores that this process may use, memory, kernel, and how busy the machine was just now."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    info: dict[str, Any] = {"processor": platform.processor() or platform.machine(), "cores": cores, "system": platform.platform()}
+    name = platform.processor() or platform.machine()
+    info: dict[str, Any] = {"processor": name, "cores": cores, "system": platform.platform()}
     cpuinfo, meminfo = Path("/proc/cpuinfo"), Path("/proc/meminfo")
     if cpuinfo.exists():
         fields = dict(line.split(":", 1) for line in cpuinfo.read_text().split("\n\n")[0].splitlines() if ":" in line)
@@ -239,7 +256,9 @@ def print_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     """Columns as wide as they need to be: the first to the left, the others to the right."""
     widths = [max(len(row[i]) for row in [header, *rows]) for i in range(len(header))]
     for row in [header, ["-" * width for width in widths], *rows]:
-        cells = [cell.ljust(w) if i == 0 else cell.rjust(w) for i, (cell, w) in enumerate(zip(row, widths, strict=True))]
+        cells = [
+            cell.ljust(w) if i == 0 else cell.rjust(w) for i, (cell, w) in enumerate(zip(row, widths, strict=True))
+        ]
         print("  ".join(cells).rstrip())
 
 

@@ -8,8 +8,8 @@ dropout, no bias. For each seed handgrad draws the initial weights and the batch
 mean cross entropy in nats over all non-overlapping blocks of 64 of the validation split, each side in its own process, one
 after the other. nanoGPT's README says 1.88 for this configuration (estimated on random blocks).
 
-Each run takes one to two minutes on two cores. Finished runs are kept in the result file and not repeated; --fresh forgets
-them. They are forgotten too when the text, the iterations or the sources of handgrad's numbers change.
+Each run takes one to two minutes on two cores. Finished runs are kept in the result file and not repeated, as long as they
+came from the same inputs (text, weights, batches) and the same sources of their side; --fresh forgets them all.
 """
 
 from __future__ import annotations
@@ -21,14 +21,16 @@ import os
 import statistics
 import sys
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import harness
+import numpy as np
 from harness import BenchError, Worker
 
 sys.path.insert(0, str(harness.WORKERS))
-import nanogpt  # noqa: E402
+import nanogpt
 
 ROOT = harness.HERE.parent
 TEXT = ROOT.parent / "shared" / "data" / "text" / "tinyshakespeare.txt"
@@ -48,39 +50,42 @@ def main() -> None:
         )
     text = {"path": str(arguments.text), "sha256": hashlib.sha256(arguments.text.read_bytes()).hexdigest()}
     if text["sha256"] != SHA256:
-        print(f"NOTE: {arguments.text} is not the usual tinyshakespeare; the published figure does not apply", file=sys.stderr)
-    key = {"text": text["sha256"], "iterations": arguments.iterations, "sources": sources()}
-    runs = {} if arguments.fresh else finished(arguments.out, key)
+        print(
+            f"NOTE: {arguments.text} is not the usual tinyshakespeare; the published figure does not apply",
+            file=sys.stderr,
+        )
+    runs = {} if arguments.fresh else finished(arguments.out)
     for seed in arguments.seeds:
-        missing = [side for side in SIDES if f"{side} {seed}" not in runs]
-        if missing:
-            train_both(arguments, seed, missing, runs, lambda: save(arguments, key, text, runs))
-    result = save(arguments, key, text, runs)
-    show(result)
+        train_both(arguments, seed, runs, lambda: save(arguments, text, runs))
+    show(save(arguments, text, runs))
 
 
-def train_both(arguments: argparse.Namespace, seed: int, missing: list[str], runs: dict[str, Any], keep: Any) -> None:
-    """Runs the sides that lack a result for `seed`, in fresh processes one after the other, from the same inputs."""
+def train_both(arguments: argparse.Namespace, seed: int, runs: dict[str, Any], keep: Callable[[], Any]) -> None:
+    """Run the sides that lack a result for `seed`, in fresh processes one after the other, from the same inputs."""
     with tempfile.TemporaryDirectory() as folder:
         inputs = str(Path(folder) / "inputs.npz")
         with Worker(SIDES["handgrad"]) as worker:
             worker.ask("start", threads=arguments.threads, seed=seed)
             worker.ask("inputs", text=str(arguments.text), seed=seed, iterations=arguments.iterations, path=inputs)
-        for side in missing:
+        for side in SIDES:
+            fingerprint = f"{digest_of_inputs(inputs)} {digest_of_sources(side)}"
+            if runs.get(f"{side} {seed}", {}).get("fingerprint") == fingerprint:
+                continue
             with Worker(SIDES[side]) as worker:
                 settings = worker.ask("start", threads=arguments.threads)
                 run = worker.ask("train", inputs=inputs, label=f"seed {seed}, {side}")
-            runs[f"{side} {seed}"] = {**run, "settings": settings, "commit": harness.commit()}
+            about = {"settings": settings, "commit": harness.commit(), "fingerprint": fingerprint}
+            runs[f"{side} {seed}"] = run | about
             keep()
 
 
-def save(arguments: argparse.Namespace, key: dict[str, Any], text: dict[str, Any], runs: dict[str, Any]) -> dict[str, Any]:
+def save(arguments: argparse.Namespace, text: dict[str, Any], runs: dict[str, Any]) -> dict[str, Any]:
     """Write what is finished so far, with the means of the seeds that both sides have done."""
     both = [seed for seed in arguments.seeds if all(f"{side} {seed}" in runs for side in SIDES)]
     losses = {side: [runs[f"{side} {seed}"]["validation_loss"] for seed in both] for side in SIDES}
     means = {side: statistics.fmean(found) for side, found in losses.items()} if both else {}
     result = harness.record(
-        "nanogpt_quality", unit="nats", key=key, configuration=nanogpt.SETTINGS | {
+        "nanogpt_quality", unit="nats", configuration=nanogpt.SETTINGS | {
             "iterations": arguments.iterations, "min_lr": nanogpt.MIN_LR, "warmup": nanogpt.WARMUP,
             "lr_decay_iterations": nanogpt.ITERATIONS,
         },
@@ -101,33 +106,45 @@ def show(result: dict[str, Any]) -> None:
         rows.append([f"seed {seed}", *(f"{loss:.4f}" for loss in losses), f"{losses[0] - losses[1]:+.4f}", *seconds])
     means = result["means"]
     rows.append(["mean", f"{means['handgrad']:.4f}", f"{means['torch']:.4f}", f"{result['difference']:+.4f}", "", ""])
-    print(f"validation loss in nats after {result['key']['iterations']} iterations")
+    print(f"validation loss in nats after {result['configuration']['iterations']} iterations")
     harness.print_table(["", "handgrad", "torch", "difference", "handgrad s", "torch s"], rows)
     print(f"nanoGPT publishes {PUBLISHED} after 2000 iterations\n")
     harness.verdict("MUST: handgrad's mean minus PyTorch's", result["difference"], MUST)
 
 
-def finished(path: Path, key: dict[str, Any]) -> dict[str, Any]:
-    """The runs in the result file, if they belong to the same text, iterations and sources."""
+def finished(path: Path) -> dict[str, Any]:
+    """The runs in the result file."""
     if not path.exists():
         return {}
     try:
-        old = json.loads(path.read_text())
-    except json.JSONDecodeError:
+        return json.loads(path.read_text())["runs"]
+    except (json.JSONDecodeError, KeyError):
         print(f"NOTE: {path} is broken; starting afresh", file=sys.stderr)
         return {}
-    if old.get("key") != key:
-        print(f"NOTE: the runs in {path} belong to another text, length or source; starting afresh", file=sys.stderr)
-        return {}
-    return old["runs"]
 
 
-def sources() -> str:
-    """A hash of every source on which a run's numbers depend: reference/, kernels/, engine/ and the workers."""
+def digest_of_inputs(path: str) -> str:
+    """A hash of the arrays that both sides start from."""
     digest = hashlib.sha256()
-    for folder in (ROOT / "reference", ROOT / "kernels", ROOT / "engine", harness.WORKERS):
-        for path in sorted(folder.rglob("*.py")):
-            digest.update(path.relative_to(ROOT).as_posix().encode() + b"\0" + path.read_bytes())
+    with np.load(path) as arrays:
+        for name in sorted(arrays.files):
+            digest.update(name.encode() + b"\0" + np.ascontiguousarray(arrays[name]).tobytes())
+    return digest.hexdigest()[:16]
+
+
+def digest_of_sources(side: str) -> str:
+    """A hash of the sources on which a side's numbers depend; PyTorch's version stands for PyTorch."""
+    paths = [harness.WORKERS / name for name in (SIDES[side], "nanogpt.py", "torch_gpt.py")]
+    if side == "handgrad":
+        rooms = [
+            ROOT / "reference",
+            ROOT / "kernels",
+            *(ROOT / "engine" / name for name in ("nn", "ops", "optim", "models")),
+        ]
+        paths += [*(path for room in rooms for path in room.rglob("*.py")), *(ROOT / "engine").glob("*.py")]
+    digest = hashlib.sha256(harness.versions().get("torch", "").encode() if side == "torch" else b"")
+    for path in sorted(paths):
+        digest.update(path.relative_to(ROOT).as_posix().encode() + b"\0" + path.read_bytes())
     return digest.hexdigest()[:16]
 
 

@@ -85,7 +85,12 @@ def first_steps(repeats: int) -> tuple[dict[str, Any], dict[str, Any]]:
     if not cold["said"] or warm[0]["said"]:
         print(f"NOTE: said {cold['said']!r} cold and {warm[0]['said']!r} warm; a line is promised cold, silence warm")
     seconds = [run["seconds"] for run in warm]
-    return cold, {"seconds": statistics.median(seconds), "all": seconds, "said": warm[0]["said"], "parts": warm[0]["parts"]}
+    return cold, {
+        "seconds": statistics.median(seconds),
+        "all": seconds,
+        "said": warm[0]["said"],
+        "parts": warm[0]["parts"],
+    }
 
 
 def first_step(cache: str) -> dict[str, Any]:

@@ -6,8 +6,9 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from handgrad.engine import process
 from serve import serve, timed_block
+
+from handgrad.engine import process
 
 INNER = 500
 """Calls a sample: about 10 ms."""
@@ -39,7 +40,7 @@ class Side:
         a, b, dy = self.a, self.b, self.dy
 
         def forward() -> None:
-            a + b  # noqa: B018
+            a + b
 
         def accumulate() -> None:
             y = a + b
@@ -56,6 +57,7 @@ class Side:
     def profile(self) -> dict[str, float]:
         """Microseconds of each part alone, the least of several repeats; parts do not add up exactly."""
         import numpy as np
+
         from handgrad.engine import autograd, door, tensor
         from handgrad.reference.table import ADD
 

@@ -35,7 +35,7 @@ class Side:
         a, b, dy = self.a, self.b, self.dy
 
         def forward() -> None:
-            a + b  # noqa: B018
+            a + b
 
         def accumulate() -> None:
             y = a + b

@@ -13,12 +13,15 @@ from handgrad.engine import process  # noqa: E402
 
 process.settle()
 
-import handgrad as hg  # noqa: E402
 import nanogpt as n  # noqa: E402
+
+import handgrad as hg  # noqa: E402
 
 hg.Tensor  # noqa: B018  the engine loads when it is first touched
 IMPORTED = time.perf_counter()
-model = hg.models.GPT(hg.models.GPTConfig(n.VOCAB, n.BLOCK, n.LAYERS, n.HEADS, n.WIDTH, bias=False), generator=hg.Generator(0))
+model = hg.models.GPT(
+    hg.models.GPTConfig(n.VOCAB, n.BLOCK, n.LAYERS, n.HEADS, n.WIDTH, bias=False), generator=hg.Generator(0)
+)
 optimizer = hg.optim.AdamW(model.parameter_groups(n.WEIGHT_DECAY), lr=n.LR, betas=n.BETAS, max_norm=n.CLIP)
 x, y = n.random_batches(1)[0]
 BUILT = time.perf_counter()

@@ -7,8 +7,9 @@ import sys
 import time
 from typing import Any
 
-from handgrad.engine import process
 from serve import serve, timed_block
+
+from handgrad.engine import process
 
 
 class Side:
@@ -17,8 +18,9 @@ class Side:
     def start(self, threads: int, seed: int = 0) -> dict[str, Any]:
         """Settle the process, then load NumPy and handgrad; the model's weights come from `seed`."""
         process.settle(threads)
-        import handgrad as hg
         import nanogpt as n
+
+        import handgrad as hg
 
         self.hg, self.n = hg, n
         config = hg.models.GPTConfig(n.VOCAB, n.BLOCK, n.LAYERS, n.HEADS, n.WIDTH, bias=False)
@@ -98,7 +100,12 @@ class Side:
                 group["lr"] = lr
             losses.append(self.step(*n.batch_at(train, starts[step])))
             if step % 50 == 49:
-                print(f"\r  {label}: {step + 1} of {len(starts)}, loss {losses[-1]:.3f} ", end="", file=sys.stderr, flush=True)
+                print(
+                    f"\r  {label}: {step + 1} of {len(starts)}, loss {losses[-1]:.3f} ",
+                    end="",
+                    file=sys.stderr,
+                    flush=True,
+                )
         seconds = time.perf_counter() - began
         total = rows = 0.0
         with self.hg.no_grad():

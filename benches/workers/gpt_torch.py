@@ -72,7 +72,12 @@ class Side:
             x, y = n.batch_at(train, starts[step])
             losses.append(self.step(torch.from_numpy(x), torch.from_numpy(y)))
             if step % 50 == 49:
-                print(f"\r  {label}: {step + 1} of {len(starts)}, loss {losses[-1]:.3f} ", end="", file=sys.stderr, flush=True)
+                print(
+                    f"\r  {label}: {step + 1} of {len(starts)}, loss {losses[-1]:.3f} ",
+                    end="",
+                    file=sys.stderr,
+                    flush=True,
+                )
         seconds = time.perf_counter() - began
         total = rows = 0.0
         with torch.no_grad():

@@ -6,6 +6,9 @@ from typing import Any
 
 import numpy as np
 
+JITTERS = 5
+"""How often inputs are rounded differently to see what that does: so often that not every time errors cancel by luck."""
+
 
 def as_array(a: Any) -> np.ndarray:
     """Anything that holds numbers (a PyTorch, JAX or handgrad array, a list, a number) as a NumPy array."""
@@ -60,6 +63,14 @@ def largest(*arrays: Any) -> float:
         a = np.abs(as_array(a))
         best = max(best, float(np.max(a, initial=0.0, where=np.isfinite(a))))
     return best
+
+
+def unseen(xs: Any) -> float:
+    """The size of intermediate numbers that a function does not show: that of its inputs, but not above 1.
+
+    (A gate that is nearly shut, 0.5 + 0.5 tanh(z), is as inexact as an open one, however small the result.)
+    """
+    return min(1.0, largest(*(x for x in xs if is_float(x))))
 
 
 def inner(left: Any, right: Any) -> tuple[Any, Any]:

@@ -112,7 +112,9 @@ class Case:
                 f"{what}{entry} is {_number(got[at])}, but {_number(want[at])} is wanted "
                 f"(the error {float(error[at]):.2g} is over the {float(limit[at]):.2g} allowed){hint}",
             )
-        worst = np.unravel_index(np.argmax(error / np.maximum(limit, np.finfo(np.float64).tiny)), error.shape)
+        with np.errstate(all="ignore"):
+            share = np.where(limit > 0, error / limit, 0.0)
+        worst = np.unravel_index(np.argmax(share), error.shape)
         self.report.add(check, float(error[worst]), float(limit[worst]))
 
     def fail(self, check: str, sentence: str) -> NoReturn:

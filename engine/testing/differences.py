@@ -11,7 +11,9 @@ so two of them, at h and h/2, cancel the first power: (4 D(h/2) - D(h)) / 3. Rep
 
 whose last entry has an error of order h^(2 LEVELS). Two things can be wrong with it, and both are estimated here:
 
-- truncation, or a kink nearby: then the last entries of the triangle disagree with each other;
+- truncation, or a kink nearby: then the last entries of the triangle disagree with each other. At a kink itself they
+  agree, on the mean of the two slopes; but then (f(x + h v) - 2 f(x) + f(x - h v)) / 2h, which has odd powers of h
+  alone, does not go to zero, and its limit is half of the difference between the slopes;
 - rounding: f carries an error of eps |f|, which dividing by the smallest h magnifies. How sensitive f is to the rounding
   of its inputs is measured, by jittering them by half an eps (Higham: Accuracy and Stability, section 1.5: a good
   algorithm loses as much as such a jitter does).
@@ -27,7 +29,7 @@ from typing import Any
 
 import numpy as np
 
-from .arrays import inner, jitter, largest
+from .arrays import JITTERS, inner, jitter, largest, unseen
 
 LEVELS = 5
 STEPS = (2.0**-4, 2.0**-7, 2.0**-11)  # where to start: the smaller ones for functions with a kink or a pole nearby
@@ -55,13 +57,15 @@ _WEIGHTS = np.abs(_weights())
 
 def moved(xs: Arrays, vs: Arrays, t: float) -> list[Any]:
     """x + t v for every input that has a direction."""
-    return [x if v is None else x + np.asarray(v, x.dtype) * np.asarray(t, x.dtype) for x, v in zip(xs, vs, strict=True)]
+    return [
+        x if v is None else x + np.asarray(v, x.dtype) * np.asarray(t, x.dtype) for x, v in zip(xs, vs, strict=True)
+    ]
 
 
 def noise(f: Callable[[list[Any]], Arrays], xs: Arrays, ys: Arrays, eps: float, rng: np.random.Generator) -> list[Any]:
     """How far each result moves when the inputs are rounded differently, plus one rounding of the result itself."""
     spread = [np.abs(y) * eps for y in ys]
-    for _ in range(2):
+    for _ in range(JITTERS):
         for i, (y, other) in enumerate(zip(ys, f([jitter(x, eps, rng) for x in xs]), strict=True)):
             spread[i] = np.maximum(spread[i], np.abs(other - y))
     return spread
@@ -93,10 +97,20 @@ def derivative(
             best = triangle[-1][-1]
             rivals = (triangle[-2][-1], triangle[-2][-2], triangle[-3][-1])
             truncation = np.maximum.reduce([np.abs(best - rival) for rival in rivals])
-            floor = eps * largest(y, *(up[i] for up, _ in values))
-            error = truncation + 4 * magnified * (rounding[i] + floor)
+            truncation = truncation + np.abs(_bend(y, [(up[i], down[i]) for up, down in values], steps))
+            floor = eps * max(unseen(xs), largest(y, *(up[i] for up, _ in values)))
+            error = 4 * truncation + 4 * magnified * (rounding[i] + floor)
             results.append((best, np.where(np.isfinite(best), error, np.inf)))
     return results
+
+
+def _bend(y: Any, pairs: list[tuple[Any, Any]], steps: list[float]) -> Any:
+    """Half the difference between the slopes to the right and to the left, extrapolated: zero where f is smooth."""
+    row = [(up - 2 * y + down) / np.asarray(2 * h, y.dtype) for h, (up, down) in zip(steps, pairs, strict=True)]
+    for j in range(1, LEVELS):
+        factor = np.asarray(2.0 ** (2 * j - 1), y.dtype)
+        row = [(factor * row[k] - row[k - 1]) / (factor - 1) for k in range(1, len(row))]
+    return row[0]
 
 
 def slope(
@@ -107,7 +121,7 @@ def slope(
     Starts with a large step and goes on to smaller ones until the estimate is good. Raises Redraw, with `check` in its
     sentence, where no step lets the check conclude.
     """
-    best: Any = None
+    best: Any = None  # (value, allowed, found, scale)
     sizes = [np.abs(w) for w in weights]
     for start in STEPS:
         found = derivative(f, xs, vs, rng, start=start)

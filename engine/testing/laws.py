@@ -16,6 +16,7 @@ import numpy as np
 
 from .arrays import is_float, largest
 from .case import Case
+from .differences import Redraw
 
 Pairs = list[tuple[Any, Any]]
 
@@ -199,10 +200,11 @@ LAWS: dict[str, Callable[[Trial], Pairs]] = {
 def check_law(case: Case, name: str) -> None:
     """Raises CheckError where the law does not hold; the error allowed is that of a few operations like this one."""
     trial = Trial(case, tuple(x.copy() if isinstance(x, np.ndarray) else x for x in case.inputs))
-    pair = case.subject.kernel
-    if pair is not None and not pair.accepts(*trial.inputs, **case.params):
-        return
-    for got, want in LAWS[name](trial):
+    try:
+        pairs = LAWS[name](trial)
+    except Redraw:
+        return  # a kernel that does not accept what the law makes of these inputs
+    for got, want in pairs:
         eps = float(np.finfo(np.asarray(got).dtype).eps)
         scale = largest(got, want, *(x for x in case.inputs if is_float(x)))
         allowed = 64 * case.tolerance * eps * scale

@@ -36,7 +36,8 @@ class Report:
     """What `check_op` returns when every check passed.
 
     checks: by name, in the order in which they ran; skipped: name -> why it does not apply; warnings: sentences about
-    what is not wrong but could be better (a row that declares more `reads` than its vjp needs).
+    what is not wrong but could be better (a row that declares more `reads` than its vjp needs); redrawn: why some points
+    were given up for others, because a check could not decide there.
     """
 
     name: str
@@ -44,6 +45,7 @@ class Report:
     checks: dict[str, Check] = field(default_factory=dict)
     skipped: dict[str, str] = field(default_factory=dict)
     warnings: list[str] = field(default_factory=list)
+    redrawn: list[str] = field(default_factory=list)
 
     def add(self, name: str, error: float = 0.0, allowed: float = 0.0) -> None:
         """One more comparison that passed."""
@@ -65,4 +67,5 @@ class Report:
             lines.append(f"  {check.name:<20} {check.count:>4} x  {worst}")
         lines += [f"  {name:<20}    -    {why}" for name, why in self.skipped.items()]
         lines += [f"  warning: {sentence}" for sentence in self.warnings]
+        lines += [f"  drawn again: {sentence}" for sentence in self.redrawn]
         return "\n".join(lines)

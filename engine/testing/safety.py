@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from ...reference.op import Spec
-from .arrays import as_array, cast, jitter
+from .arrays import JITTERS, as_array, cast, jitter
 from .case import Case
 from .first_order import shapes
 from .layouts import LAYOUTS
@@ -77,7 +77,7 @@ def strides(case: Case) -> None:
         dys = tuple(layout(dy) for dy in case.cotangents(ys))
         plain_dys = tuple(np.array(dy, order="C") for dy in dys)
         got = _guarded(case, "forward", lambda xs=xs: s.forward(xs, params))
-        again = [s.forward(tuple(jitter(x, _EPS, case.rng) for x in plain), params) for _ in range(2)]
+        again = [s.forward(tuple(jitter(x, _EPS, case.rng) for x in plain), params) for _ in range(JITTERS)]
         for y, want, allowed in zip(got, ys, case.limit(ys, again), strict=True):
             case.compare("strides", f"y of inputs with {name}", y, want, allowed, " as for contiguous ones")
         want_dxs = s.vjp(plain_dys, ys, plain, params)
@@ -85,7 +85,7 @@ def strides(case: Case) -> None:
         dxs = _guarded(case, "vjp", lambda a=dys, b=laid, c=xs: s.vjp(a, b, c, params))
         again = [
             s.vjp(*(tuple(jitter(a, _EPS, case.rng) for a in values) for values in (plain_dys, ys, plain)), params)
-            for _ in range(2)
+            for _ in range(JITTERS)
         ]
         for i, (dx, want, allowed) in enumerate(zip(dxs, want_dxs, case.limit(want_dxs, again), strict=True)):
             if want is not None:
@@ -156,7 +156,9 @@ def dtypes(case: Case) -> None:
     shapes(case, dxs, xs, "float32")
     for i, (x, dx) in enumerate(zip(xs, dxs, strict=True)):
         if dx is not None and dx.dtype != x.dtype:
-            case.fail("float32", f"the gradient of {case.input_name(i)} is {dx.dtype.name}, but the input is {x.dtype.name}")
+            case.fail(
+                "float32", f"the gradient of {case.input_name(i)} is {dx.dtype.name}, but the input is {x.dtype.name}"
+            )
     if s.jvp is not None:
         for dy, y in zip(s.jvp(case.directions(xs), ys, xs, params), ys, strict=True):
             if dy.dtype != y.dtype:
@@ -164,7 +166,7 @@ def dtypes(case: Case) -> None:
     if changes_dtype:
         return
     eps = float(np.finfo(np.float32).eps)
-    again = [s.forward(tuple(jitter(x, eps, case.rng) for x in wide), params) for _ in range(3)]
+    again = [s.forward(tuple(jitter(x, eps, case.rng) for x in wide), params) for _ in range(JITTERS)]
     spreads = [max(float(np.max(np.abs(m[k] - y), initial=0)) for m in again) for k, y in enumerate(exact)]
     for y, want, spread in zip(ys, exact, spreads, strict=True):
         allowed = case.tolerance * eps * float(np.max(np.abs(want), initial=0)) + 8 * spread

@@ -57,7 +57,9 @@ def _emptied(case: Case) -> list[tuple[Any, ...]]:
 
 def _cut(x: np.ndarray, axis: int, n: int, which: str) -> np.ndarray:
     axes = range(x.ndim) if which == "everywhere" else [axis] if axis < x.ndim else []
-    return x[tuple(slice(0, 0) if a in axes and x.shape[a] == n and n > 1 else slice(None) for a in range(x.ndim))].copy()
+    return x[
+        tuple(slice(0, 0) if a in axes and x.shape[a] == n and n > 1 else slice(None) for a in range(x.ndim))
+    ].copy()
 
 
 def broadcasting(case: Case) -> None:

@@ -17,6 +17,7 @@ import numpy as np
 
 from ...reference.op import Op, Spec
 from .arrays import as_array, is_float
+from .differences import Redraw
 
 Convert = Callable[[np.ndarray], Any]
 
@@ -98,11 +99,18 @@ def of_row(op: Op, vjp: Callable[..., Any] | None = None) -> Subject:
 def of_kernel(op: Op, pair: Any, name: str) -> Subject:
     """A kernel pair, called as the engine calls it: read-only arrays, Specs for what the row does not read."""
 
+    def accepted(inputs: tuple[Any, ...], params: Any) -> tuple[Any, ...]:
+        """A kernel checks no bounds: what it does not accept it must never see."""
+        inputs = frozen(inputs)
+        if not pair.accepts(*inputs, **params):
+            raise Redraw(f"{name}: the kernel does not accept these arrays")
+        return inputs
+
     def forward(inputs: tuple[Any, ...], params: Any) -> tuple[Any, ...]:
-        return _arrays(pair.forward(*frozen(inputs), **params)[0])
+        return _arrays(pair.forward(*accepted(inputs, params), **params)[0])
 
     def back(dys: Any, ys: Any, inputs: Any, params: Any, wanted: Any = None) -> tuple[Any, ...]:
-        inputs = frozen(inputs)
+        inputs = accepted(inputs, params)
         y, residuals = pair.forward(*inputs, **params)
         wanted = subject.differentiable(inputs) if wanted is None else wanted
         saved, kept = unread(subject, inputs, _tuple(y))
@@ -145,7 +153,9 @@ def of_functions(
     def graph(tensors: Any, params: Any) -> tuple[Any, ...]:
         from ..tensor import apply
 
-        return _tuple(apply(_row(name, forward, vjp, tensors, nondiff, _outputs(forward, tensors, params)), *tensors, **params))
+        return _tuple(
+            apply(_row(name, forward, vjp, tensors, nondiff, _outputs(forward, tensors, params)), *tensors, **params)
+        )
 
     return Subject(
         name, run, back, push if jvp else None, precise=convert is None, nondiff=nondiff, native=native,

@@ -84,9 +84,7 @@ def generated(op: Op) -> dict[str, Vjp]:
 def _changed(op: Op, change: Callable[[Any], Any], at: int | None) -> Vjp:
     def vjp(*args: Any, **params: Any) -> tuple[Any, ...]:
         dxs = op.vjp(*args, **params)
-        return tuple(
-            change(np.asarray(dx)) if dx is not None and at in (None, i) else dx for i, dx in enumerate(dxs)
-        )
+        return tuple(change(np.asarray(dx)) if dx is not None and at in (None, i) else dx for i, dx in enumerate(dxs))
 
     return vjp
 
@@ -114,7 +112,9 @@ def false_alarms(
         op = rows[k % len(rows)]
         rng = np.random.default_rng([seed, 77, k])
         sample = random_sample(op, rng)
-        case = Case(of_row(op), sample.inputs, dict(sample.params), rng, Report(op.name, seed), f"trial {k} of seed {seed}")
+        case = Case(
+            of_row(op), sample.inputs, dict(sample.params), rng, Report(op.name, seed), f"trial {k} of seed {seed}"
+        )
         try:
             run_checks(case)
         except CheckError as error:

@@ -5,6 +5,7 @@ The rungs 02 and 03 are in `attention_core.py`. Residual: lse = log sum_j e^(s_i
 """
 
 import math
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -84,14 +85,18 @@ def located(array: np.ndarray) -> tuple[int, int, int, int]:
 
 
 def dense(array: np.ndarray) -> tuple[int, int, int, int]:
-    """The same for a C-contiguous array that is written: by its shape, as its strides on axes of length 1 mean nothing."""
+    """The same for a C-contiguous array that is written: by its shape, as its strides on axes of length 1 mean
+    nothing.
+    """
     T, D = array.shape[-2:]
     H = array.shape[-3] if array.ndim >= 4 else 1
     return array.__array_interface__["data"][0], H * T * D, T * D, D
 
 
 def strided(array: np.ndarray) -> np.ndarray:
-    """The array as (B, H, T, D) with a contiguous last axis and whole, non-negative strides; a copy only if it is not so."""
+    """The array as (B, H, T, D) with a contiguous last axis and whole, non-negative strides; a copy only if it is
+    not so.
+    """
     if array.ndim == 3:
         array = array[:, None]
     elif array.ndim == 2:
@@ -133,7 +138,9 @@ def _key_mask(mask: np.ndarray | None, batch: int) -> np.ndarray:
 
 
 def _is_key_mask(mask: Any, q: Any, S: int) -> bool:
-    """True if the mask depends on the batch entry and the key only: (S,), (1, S), (B, 1, S) for 3 axes, (B, 1, 1, S) for 4."""
+    """True if the mask depends on the batch entry and the key only: (S,), (1, S), (B, 1, S) for 3 axes, (B, 1, 1,
+    S) for 4.
+    """
     return (
         mask.dtype == np.bool_
         and 1 <= mask.ndim <= min(q.ndim, 4)
@@ -170,7 +177,9 @@ def forward(
     q: np.ndarray, k: np.ndarray, v: np.ndarray, mask: np.ndarray | None = None, *,
     causal: bool = False, scale: float | None = None,
 ) -> tuple[np.ndarray, np.ndarray]:  # fmt: skip
-    """y (..., T, D) of q (..., T, D), k and v (..., S, D); causal: query i sees keys j <= i + S - T. residual: lse (B * H, T)."""
+    """y (..., T, D) of q (..., T, D), k and v (..., S, D); causal: query i sees keys j <= i + S - T. residual: lse
+    (B * H, T).
+    """
     B, sizes, masks, factor = _arranged(q, k, mask, scale)
     y, lse = np.empty(q.shape, q.dtype), np.empty((B * sizes[0], sizes[1]), q.dtype)
     if y.size:
@@ -201,3 +210,45 @@ def vjp(
             if not a:
                 g.fill(0)
     return (*(g if w else None for g, w in zip(gradients, want, strict=True)), *(None for _ in mask))
+
+
+def naive_accepts(
+    q: Any, k: Any, v: Any, mask: Any = None, *, causal: bool = False, scale: float | None = None
+) -> bool:
+    return mask is None and accepts(q, k, v, causal=causal, scale=scale)
+
+
+def naive_forward(
+    q: np.ndarray, k: np.ndarray, v: np.ndarray, *, causal: bool = False, scale: float | None = None
+) -> tuple[np.ndarray, np.ndarray]:
+    """Rung 01 as a pair, without a mask. residual: lse (N, T)."""
+    (T, D), S = q.shape[-2:], k.shape[-2]
+    N = math.prod(q.shape[:-2])
+    y, lse = np.empty(q.shape, q.dtype), np.empty((N, T), q.dtype)
+    factor = q.dtype.type(1 / math.sqrt(D) if scale is None else scale)
+    three = frozen(q).reshape(N, T, D), frozen(k).reshape(N, S, D), frozen(v).reshape(N, S, D)
+    attention_forward_01_naive(*three, y.reshape(N, T, D), lse, factor, causal)
+    return y, lse
+
+
+def naive_vjp(
+    dy: np.ndarray, y: np.ndarray, q: np.ndarray, k: np.ndarray, v: np.ndarray, *,
+    residuals: np.ndarray, wanted: Any, into: Any, causal: bool = False, scale: float | None = None,
+) -> tuple:  # fmt: skip
+    """Rung 01 as a pair: (dq, dk, dv); it takes no offer of `into`."""
+    (T, D), S = q.shape[-2:], k.shape[-2]
+    N = math.prod(q.shape[:-2])
+    factor = q.dtype.type(1 / math.sqrt(D) if scale is None else scale)
+    queries = [frozen(a).reshape(N, T, D) for a in (dy, y, q)]
+    keys = [frozen(a).reshape(N, S, D) for a in (k, v)]
+    gradients = [np.empty(a.shape, a.dtype) for a in (q, k, v)]
+    flat = [
+        g.reshape(N, -1, D) if g.size else np.empty((N, n, D), g.dtype)
+        for g, n in zip(gradients, (T, S, S), strict=True)
+    ]
+    attention_vjp_01_naive(*queries, *keys, residuals, *flat, factor, causal)
+    return tuple(g if w else None for g, w in zip(gradients, wanted, strict=True))
+
+
+RUNGS = {"numba 01_naive": SimpleNamespace(forward=naive_forward, vjp=naive_vjp, accepts=naive_accepts)}
+"""The ladder's other rungs as pairs, so that they are checked and timed by name."""

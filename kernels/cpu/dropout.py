@@ -1,6 +1,6 @@
 """Dropout with a given mask: y = x mask / (1 - p), dx = dy mask / (1 - p)   (Srivastava et al., 2014, inverted form).
 
-The mask (True: keep) is an input, drawn by `philox.bernoulli_mask`. A dropped NaN stays NaN, as in the formula.
+The mask (True: keep) is an input, drawn by `philox.bernoulli_mask`. A dropped NaN or infinity is 0, as in the formula.
 """
 
 from typing import Any
@@ -14,15 +14,15 @@ from .threads import CHUNK, PARALLEL_WORK, chunks
 
 @jit()
 def dropout_forward_01_scale(x, mask, y, scale, add, first, last):
-    """Elements first to last: y (+)= x times scale where the mask keeps, times 0 elsewhere. All flat."""
+    """Elements first to last: y (+)= x times scale where the mask keeps, 0 elsewhere, whatever x is there. All flat."""
     keep, drop = x.dtype.type(scale), x.dtype.type(0)
     x, mask, y = x[first:last], mask[first:last], y[first:last]
     if add:
         for i in range(x.size):
-            y[i] += x[i] * (keep if mask[i] else drop)
+            y[i] += x[i] * keep if mask[i] else drop
     else:
         for i in range(x.size):
-            y[i] = x[i] * (keep if mask[i] else drop)
+            y[i] = x[i] * keep if mask[i] else drop
 
 
 @jit(parallel=True)

@@ -1,14 +1,17 @@
 """The compiler settings every CPU kernel shares: lazy types, no GIL, an honest cache, and named floating-point flags.
 
-Numba's own `cache=True` looks only at the file of the function itself, so an edit in a callee of another file goes unnoticed.
+Numba's own `cache=True` looks only at the file of the function itself, so an edit in a callee of another file goes
+unnoticed.
 Here the cache lies in a folder named after the hash of every source in `kernels/cpu/`: any edit starts a fresh one.
 A folder that cannot be written means no cache, never a failure.
 
-Flags. No function uses `fastmath=True`. `nnan` and `ninf` would let LLVM assume that NaN and infinity never happen; then a
+Flags. No function uses `fastmath=True`. `nnan` and `ninf` would let LLVM assume that NaN and infinity never
+happen; then a
 diverging run would show finite nonsense. What is used is named at the function:
 
   CONTRACT   a * b + c may become one fused multiply-add (one rounding fewer); nothing is reordered
-  REDUCE     sums may also be reordered, which is what lets a reduction run in vector lanes. The order depends on the length
+  REDUCE     sums may also be reordered, which is what lets a reduction run in vector lanes. The order depends on
+  the length
              and the machine, not on the data or the number of threads: the same call gives the same bits.
 """
 
@@ -92,7 +95,9 @@ def frozen(array: np.ndarray) -> np.ndarray:
 
 
 def lent(offer: tuple[np.ndarray, bool] | None) -> tuple[np.ndarray, bool] | None:
-    """The buffer lent for a gradient as (buffer, add), or None where there is none that a kernel can write through flat."""
+    """The buffer lent for a gradient as (buffer, add), or None where there is none that a kernel can write through
+    flat.
+    """
     if offer is None or not (offer[0].flags.c_contiguous and offer[0].flags.aligned):
         return None
     return offer

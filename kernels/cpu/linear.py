@@ -1,7 +1,8 @@
 """Linear map: y = x W + b with W (in, out), or y = x W^T + b with W (out, in) when `transposed`.
 
     dx = dy W^T,   dW = x^T dy   (transposed: dW = dy^T x),   db = sum of the rows of dy
-The products are NumPy's BLAS: a transposed view is passed on as a flag, nothing is copied, and `out=` puts dW straight into
+The products are NumPy's BLAS: a transposed view is passed on as a flag, nothing is copied, and `out=` puts dW
+straight into
 the leaf's gradient.
 """
 
@@ -81,7 +82,7 @@ def forward(
 ) -> tuple[np.ndarray, None]:
     """y (..., O) of x (..., I), weight (I, O) or transposed (O, I), and bias (O,)."""
     matrix = weight.T if transposed else weight  # (I, O)
-    I, O = matrix.shape  # noqa: E741
+    I, O = matrix.shape
     R = x.size // I if I else int(np.prod(x.shape[:-1]))
     y = np.empty((*x.shape[:-1], O), x.dtype)
     y2 = y.reshape(R, O)
@@ -99,7 +100,7 @@ def vjp(
     residuals: None, wanted: Any, into: Any, transposed: bool = False,
 ) -> tuple:  # fmt: skip
     """(dx, dweight[, dbias]); every one may be written to, or added to, the buffer lent for it."""
-    O, I = weight.shape if transposed else weight.shape[::-1]  # noqa: E741
+    O, I = weight.shape if transposed else weight.shape[::-1]
     R = int(np.prod(x.shape[:-1]))
     dy2, x2 = frozen(dy).reshape(R, O), frozen(x).reshape(R, I)  # BLAS rounds strided operands differently
     dx = dweight = None

@@ -1,6 +1,7 @@
 """Multi-head self-attention on packed projections: qkv (B, T, 3C) as GPT-2's c_attn makes them, y (B, T, C).
 
-q, k, v are the three C-wide parts of the last axis and head h is the columns h D to (h + 1) D of each, C = n_head D. The core
+q, k, v are the three C-wide parts of the last axis and head h is the columns h D to (h + 1) D of each, C = n_head
+D. The core
 of `attention` reads and writes them in place by strides: nothing is split, transposed or joined.
 """
 
@@ -50,7 +51,7 @@ def vjp(
     """dqkv (B, T, 3C); into[0] may be written or added to."""
     if not wanted[0]:
         return (None,)
-    B, T, C3 = qkv.shape
+    _, T, C3 = qkv.shape
     C, D = C3 // 3, C3 // 3 // n_head
     dqkv, add = lent(into[0]) or (np.empty(qkv.shape, qkv.dtype), False)
     if qkv.size:

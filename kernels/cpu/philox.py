@@ -1,9 +1,11 @@
 """Philox4x32-10: random numbers as a function of (seed, stream, counter) (Salmon, Moraes, Dror, Shaw, SC 2011).
 
-Ten rounds of two 32 x 32 -> 64 bit products scramble a 128-bit counter under a 64-bit key. Any block can be computed alone, so
+Ten rounds of two 32 x 32 -> 64 bit products scramble a 128-bit counter under a 64-bit key. Any block can be
+computed alone, so
 threads share the work freely and the same numbers come out on every device.
 
-    block i: counter words (low(c), high(c), low(stream), high(stream)), c = counter + i mod 2^64; key (low(seed), high(seed))
+    block i: counter words (low(c), high(c), low(stream), high(stream)), c = counter + i mod 2^64; key (low(seed),
+    high(seed))
 """
 
 import numpy as np
@@ -90,7 +92,7 @@ def philox_uint32(seed: int, stream: int, counter: int, n: int) -> np.ndarray:
 
 
 def bernoulli_mask(seed: int, stream: int, counter: int, n: int, p_keep: float) -> np.ndarray:
-    """n booleans, True with probability p_keep: word < floor(p_keep 2^32), one word each, ceil(n / 4) counter blocks."""
+    """n booleans, True with probability p_keep: word < floor(p_keep 2^32), one word each."""
     if not 0.0 <= p_keep <= 1.0:
         raise ValueError(f"bernoulli_mask: p_keep is {p_keep}, but a probability lies between 0 and 1")
     mask = np.empty(-(-n // 4) * 4, np.bool_)

@@ -1,6 +1,8 @@
-"""Vector building blocks as LLVM intrinsics: a register-tile product, a transposed block, maximum and exponentials of a row.
+"""Vector building blocks as LLVM intrinsics: a register-tile product, a transposed block, maximum and exponentials
+of a row.
 
-Numba's loops leave the choice of registers to LLVM's loop vectoriser, which never keeps a block of C in registers. Here the
+Numba's loops leave the choice of registers to LLVM's loop vectoriser, which never keeps a block of C in registers.
+Here the
 block is written out: ROWS x (vectors x LANES) accumulators that live in registers for the whole sum over k.
 
 All arrays are flat and contiguous; a matrix inside is an offset and strides, in elements. Nothing checks bounds.
@@ -12,14 +14,15 @@ from typing import Any
 
 import llvmlite.binding
 from llvmlite import ir
-from numba import types
+from numba import config, types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
 from .exp import exp_of_vector
 from .jit import jit
 
-_WIDE = bool(llvmlite.binding.get_host_cpu_features().get("avx512f", False))
+# NUMBA_CPU_NAME asks for code for another machine: then nothing is assumed.
+_WIDE = not config.CPU_NAME and bool(llvmlite.binding.get_host_cpu_features().get("avx512f", False))
 VECTOR_BYTES = 64 if _WIDE else 32
 ROWS = 8 if _WIDE else 4
 _INDEX = ir.IntType(64)
@@ -59,13 +62,13 @@ def make_tile(rows: int, vectors: int) -> Any:
         c0: Any,
         c_i: Any,
         add: Any,
-    ) -> Any:  # noqa: E501
+    ) -> Any:
         i64 = types.int64
         signature = types.void(i64, a, i64, i64, i64, b, i64, i64, c, i64, i64, i64)
 
         def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
             K_, a_, a0_, a_i_, a_k_, b_, b0_, b_k_, c_, c0_, c_i_, add_ = arguments
-            scalar, vector, size = _formats(c.dtype)
+            _, vector, size = _formats(c.dtype)
             lanes = VECTOR_BYTES // size
 
             def pointer(array: Any, array_type: Any, offset: Any) -> Any:
@@ -136,7 +139,7 @@ _tile_row_1 = make_tile(1, 1)
 
 @intrinsic
 def never_inline(typingctx: Any) -> Any:
-    """Compile the function this stands in as it is: a call of tens of nanoseconds' work, many places to call it from."""
+    """Compile the function this stands in: a call of tens of nanoseconds' work, many places to call it from."""
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         builder.function.attributes.add("noinline")
@@ -147,7 +150,9 @@ def never_inline(typingctx: Any) -> Any:
 
 @jit(inner=True)
 def product(rows, K, a, a0, a_i, a_k, b, b0, b_k, c, c0, c_i, columns, add):
-    """C[rows, columns] (+)= A B with the offsets and strides of `make_tile`; rows is ROWS or 1, columns whole vectors."""
+    """C[rows, columns] (+)= A B with the offsets and strides of `make_tile`; rows is ROWS or 1, columns whole
+    vectors.
+    """
     never_inline()
     lanes = VECTOR_BYTES // c.itemsize
     j = 0
@@ -166,7 +171,9 @@ def product(rows, K, a, a0, a_i, a_k, b, b0, b_k, c, c0, c_i, columns, add):
 
 
 class _Row:
-    """Walks flat[start : start + size] a vector at a time; the last, partial vector is loaded and stored under a mask."""
+    """Walks flat[start : start + size] a vector at a time; the last, partial vector is loaded and stored under a
+    mask.
+    """
 
     def __init__(self, context: Any, builder: Any, size: Any, numba_type: Any) -> None:
         self.context, self.builder, self.size = context, builder, size
@@ -258,7 +265,7 @@ class _Row:
 
 @intrinsic
 def largest(typingctx: Any, row: Any, start: Any, size: Any) -> Any:
-    """Largest of row[start : start + size], NaN ignored; -inf when there is nothing. LLVM's own loop would need nnan."""
+    """Largest of row[start : start + size], NaN ignored; -inf for nothing. LLVM's own loop would need nnan."""
     signature = row.dtype(row, types.int64, types.int64)
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:

@@ -34,7 +34,9 @@ def freeze(array: np.ndarray) -> np.ndarray:
 
 
 def close(got: Any, want: Any, dtype: Any, length: float, what: str = "") -> None:
-    """got has the dtype and shape, the same NaN and infinities as want, and errors within 2 eps length (1 + max |want|)."""
+    """got has the dtype and shape, the same NaN and infinities as want, and errors within 2 eps length (1 + max
+    |want|).
+    """
     got, want = np.asarray(got), np.asarray(want)
     assert got.dtype == dtype, f"{what}: dtype {got.dtype}, not {dtype}"
     assert got.shape == want.shape, f"{what}: shape {got.shape}, not {want.shape}"

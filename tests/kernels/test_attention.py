@@ -43,14 +43,14 @@ def test_pair(kit, rng, lead, T, S, D, causal):
 @pytest.mark.parametrize("causal", [False, True], ids=["full", "causal"])
 def test_float64(kit, rng, causal):
     inputs = arrays(rng, (2, 2), 37, 75, 12, np.float64)
-    kit.check(
-        attention, inputs, oracle, inputs="q k v", reads="q k v y", length=32, rng=rng, causal=causal, scale=0.7
-    )
+    kit.check(attention, inputs, oracle, inputs="q k v", reads="q k v y", length=32, rng=rng, causal=causal, scale=0.7)
 
 
 @pytest.mark.parametrize("causal", [False, True], ids=["full", "causal"])
 @pytest.mark.parametrize(
-    ("lead", "mask_shape"), [((3, 2), (3, 1, 1, 70)), ((3, 2), (70,)), ((3,), (3, 1, 70)), ((3, 2), (1, 1, 1, 70))], ids=str
+    ("lead", "mask_shape"),
+    [((3, 2), (3, 1, 1, 70)), ((3, 2), (70,)), ((3,), (3, 1, 70)), ((3, 2), (1, 1, 1, 70))],
+    ids=str,
 )
 def test_key_mask(kit, rng, lead, mask_shape, causal):
     inputs = arrays(rng, lead, 20, 70, 16, np.float32)

@@ -57,9 +57,7 @@ def test_targets_out_of_range(kit, bad):
 
 
 def test_no_rows_is_nan(kit):
-    loss, residual = cross_entropy.forward(
-        kit.freeze(np.empty((0, 5), np.float32)), kit.freeze(np.empty(0, np.int64))
-    )
+    loss, residual = cross_entropy.forward(kit.freeze(np.empty((0, 5), np.float32)), kit.freeze(np.empty(0, np.int64)))
     assert np.isnan(loss) and loss.dtype == np.float32 and residual.shape == (0, 5)
 
 

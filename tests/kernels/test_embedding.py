@@ -9,7 +9,9 @@ def oracle(dy, weight, ids):
     return (onehot @ weight).reshape(*ids.shape, -1), (onehot.T @ dy.reshape(-1, weight.shape[1]), None)
 
 
-@pytest.mark.parametrize(("V", "C", "shape"), [(5, 3, ()), (5, 3, (4,)), (65, 128, (12, 64)), (300, 130, (200,))], ids=str)
+@pytest.mark.parametrize(
+    ("V", "C", "shape"), [(5, 3, ()), (5, 3, (4,)), (65, 128, (12, 64)), (300, 130, (200,))], ids=str
+)
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_pair(kit, rng, V, C, shape, dtype):
     weight = rng.standard_normal((V, C)).astype(dtype)

@@ -24,7 +24,10 @@ def run(prepare: str = "", **environment: str) -> list[str]:
     script = SCRIPT.format(prepare=prepare)
     paths = os.pathsep.join(p for p in [root, *sys.path] if p)
     result = subprocess.run(
-        [sys.executable, "-c", script], env={**os.environ, "PYTHONPATH": paths, **environment}, capture_output=True, text=True
+        [sys.executable, "-c", script],
+        env={**os.environ, "PYTHONPATH": paths, **environment},
+        capture_output=True,
+        text=True,
     )
     assert result.returncode == 0, result.stderr
     return result.stdout.split()

@@ -27,9 +27,7 @@ def test_pair(kit, rng, shape, dtype, with_bias):
     arrays = (x, weight, bias) if with_bias else (x, weight)
     # C = 1 has r = 1 / sqrt(eps), which multiplies the rounding of x
     length = max(C, x.size // C) ** 0.5 * (300 if C == 1 else 8)
-    kit.check(
-        layer_norm, arrays, oracle, inputs="x weight bias", reads="x weight", length=length, rng=rng, eps=1e-5
-    )
+    kit.check(layer_norm, arrays, oracle, inputs="x weight bias", reads="x weight", length=length, rng=rng, eps=1e-5)
 
 
 def test_bias_of_none_is_an_input(kit, rng):
@@ -54,7 +52,7 @@ def test_offset_does_not_cancel(kit, rng):
 def test_nan_stays_in_its_row(kit, rng, rows):
     x = rng.standard_normal((rows, 64)).astype(np.float32)
     x[1, 5] = np.nan
-    y, r = layer_norm.forward(kit.freeze(x), kit.freeze(np.ones(64, np.float32)))
+    y, _ = layer_norm.forward(kit.freeze(x), kit.freeze(np.ones(64, np.float32)))
     assert np.isnan(y[1]).all() and np.isfinite(np.delete(y, 1, 0)).all()
 
 

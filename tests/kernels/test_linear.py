@@ -50,6 +50,10 @@ def test_strided_and_broadcast_cotangent(kit, rng):
 
 def test_accepts():
     x, w = np.zeros((2, 3), np.float32), np.zeros((3, 4), np.float32)
-    assert linear.accepts(x, w) and linear.accepts(x, w, np.zeros(4, np.float32)) and linear.accepts(x, w.T, transposed=True)
+    assert (
+        linear.accepts(x, w)
+        and linear.accepts(x, w, np.zeros(4, np.float32))
+        and linear.accepts(x, w.T, transposed=True)
+    )
     assert not linear.accepts(x, w, transposed=True) and not linear.accepts(x, w, np.zeros(3, np.float32))
     assert not linear.accepts(x, w.astype(np.float64))

@@ -6,7 +6,7 @@ from handgrad.kernels.cpu import packed_attention
 
 def oracle(dy, qkv, *, n_head, causal=True):
     """Head by head, the whole T x T matrix, in float64."""
-    B, T, C = dy.shape
+    _, T, C = dy.shape
     D = C // n_head
     y, d = np.zeros(dy.shape), np.zeros(qkv.shape)
     hidden = ~np.tril(np.ones((T, T), bool)) if causal else np.zeros((T, T), bool)
@@ -32,7 +32,15 @@ def test_pair(kit, rng, B, T, n_head, D, causal):
     qkv = rng.standard_normal((B, T, 3 * n_head * D)).astype(np.float32)
     length = 4 * max(D, T) ** 0.5
     kit.check(
-        packed_attention, (qkv,), oracle, inputs="qkv", reads="qkv y", length=length, rng=rng, n_head=n_head, causal=causal
+        packed_attention,
+        (qkv,),
+        oracle,
+        inputs="qkv",
+        reads="qkv y",
+        length=length,
+        rng=rng,
+        n_head=n_head,
+        causal=causal,
     )
 
 

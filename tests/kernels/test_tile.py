@@ -19,7 +19,7 @@ def product(rows, K, a, a0, a_i, a_k, b, b0, b_k, c, c0, c_i, columns, add):
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_product(kit, rng, dtype):
-    """All row counts, odd and even numbers of vectors, both orders of A, adding and not; nothing beside C is written."""
+    """All row counts, odd and even numbers of vectors, both orders of A, adding and not; only C is written."""
     lanes = tile.VECTOR_BYTES // np.dtype(dtype).itemsize
     for rows in (1, tile.ROWS):
         for columns in (lanes, 2 * lanes, 3 * lanes):

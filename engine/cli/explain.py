@@ -1,0 +1,94 @@
+"""`handgrad explain OP`: formula, gradient, derivation, where each version lives, and an example with every number."""
+
+from __future__ import annotations
+
+import ast
+import inspect
+import sys
+import textwrap
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from ...reference.op import Op
+from .. import ops
+from ..kernel_table import CPU
+from .check import find
+from .examples import EXAMPLES, generic, given
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def run(name: str, x: str | None = None) -> None:
+    """Prints everything about the operation `name`. x: numbers for its only input, such as "1 2 3", rows apart by ";".
+
+    Raises UserError for an unknown operation, for numbers that are none or do not fit, and for an `x` where the
+    operation has several inputs.
+    """
+    op = find(name)
+    sample = None if x is None else given(op, x)
+    console = Console(highlight=False, width=None if sys.stdout.isatty() else 100)
+
+    def title(text: str) -> None:
+        console.print(f"\n{text}\n{'-' * len(text)}", style="bold", markup=False)
+
+    def say(text: str = "") -> None:
+        console.print(text, markup=False, soft_wrap=True)
+
+    signature = op.signature if isinstance(op.signature, str) else None
+    heading = f"{op.name}({', '.join(op.inputs)}) -> {', '.join(op.outputs)}"
+    console.print(heading + (f"      shapes {signature}" if signature else ""), style="bold", markup=False)
+    title("Formula (LaTeX)")
+    say(op.formula)
+    title("Gradient (LaTeX; a bar is the cotangent)")
+    say(op.gradient)
+    title("Derivation")
+    say(inspect.cleandoc(sys.modules[op.forward.__module__].__doc__ or ""))
+    title("Source")
+    say(textwrap.fill(op.source, 96))
+    title("Where it lives")
+    for what, place in places(op):
+        say(f"{what:<44} {place}")
+    example = EXAMPLES.get(op.name)
+    if example is not None:
+        example(op, sample, title, say)
+    else:
+        generic(op, sample, title, say)
+
+
+def places(op: Op) -> list[tuple[str, str]]:
+    """(what, file:line) of every version: formulas, definition, kernels by rung, the engine's function."""
+    found = []
+    for what in ("forward", "vjp", "jvp", "definition"):
+        found.append((f"{what} (formula)" if what != "definition" else what, _place(getattr(op, what))))
+    stem = CPU.get(op)
+    if stem is not None:
+        for path in sorted((ROOT / "kernels" / "cpu").glob("*.py")):
+            if path.stem == stem or path.stem.startswith(f"{stem}_"):
+                found += _rungs(path, path.stem == stem)
+    function: Callable[..., Any] | None = getattr(ops, op.name, None)
+    if function is not None:
+        found.append(("engine function", _place(function)))
+    return found
+
+
+def _place(function: Callable[..., Any]) -> str:
+    code = inspect.unwrap(function).__code__
+    path = Path(code.co_filename).resolve()
+    shown = path.relative_to(ROOT) if path.is_relative_to(ROOT) else path
+    return f"{shown}:{code.co_firstlineno}"
+
+
+def _rungs(path: Path, production: bool) -> list[tuple[str, str]]:
+    """Functions of a kernel file that are rungs of a ladder, and the pair that production calls. Read, not imported."""
+    found = []
+    for node in ast.parse(path.read_text(encoding="utf-8")).body:
+        if not isinstance(node, ast.FunctionDef):
+            continue
+        rung = any(part.isdigit() and len(part) == 2 for part in node.name.split("_"))
+        if rung or (production and node.name in ("forward", "vjp", "accepts")):
+            what = f"kernel {node.name}" if rung else f"kernel pair, {node.name}"
+            found.append((what, f"{path.relative_to(ROOT)}:{node.lineno}"))
+    return found
