@@ -12,7 +12,6 @@ First the check: both sides give the same y and gradients. At the end, where han
 from __future__ import annotations
 
 import argparse
-import sys
 from pathlib import Path
 
 import harness
@@ -48,6 +47,7 @@ def main() -> None:
     print()
     for what, ratio in ratios.items():
         print(f"{PARTS[what]}: {ratio['of_medians']:.2f} times PyTorch's time")
+    harness.say_if_noisy(summary for sides in summaries.values() for summary in sides.values())
     goal = harness.verdict("GOAL: forward + backward, times PyTorch's time", ratios["accumulate"]["of_medians"], GOAL)
     print("\nwhere handgrad's time goes (each part alone, best of 15 repeats)")
     harness.print_table(["", "us"], [[name, f"{us:.2f}"] for name, us in profile.items()])
@@ -61,13 +61,18 @@ def main() -> None:
 def parse() -> argparse.Namespace:
     """The command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--rounds", type=int, default=8, help="blocks of each side for each part (default 8)")
-    parser.add_argument("--seconds", type=float, default=1.0, help="seconds a block (default 1)")
     parser.add_argument(
-        "--threads", type=int, default=1, help="threads of each side (default 1: there is nothing to share)"
+        "--rounds", type=harness.positive_int, default=8, help="blocks of each side for each part (default 8)"
+    )
+    parser.add_argument("--seconds", type=harness.positive, default=1.0, help="seconds a block (default 1)")
+    parser.add_argument(
+        "--threads",
+        type=harness.positive_int,
+        default=1,
+        help="threads of each side (default 1: there is nothing to share)",
     )
     parser.add_argument("--out", type=Path, default=harness.RESULTS / "dispatch.json", help="result file")
-    return parser.parse_args(sys.argv[1:])
+    return parser.parse_args()
 
 
 if __name__ == "__main__":

@@ -69,10 +69,7 @@ def main() -> None:
         print(
             f"{name} / handgrad: {ratio['of_medians']:.3f}{spread}; of all samples {ratio['of_undropped_medians']:.3f}"
         )
-    if any(s["noisy"] for s in summaries.values()):
-        print(
-            f"NOISY: a side kept fewer than {harness.FEWEST} samples, and its figures are of all samples; run it again"
-        )
+    harness.say_if_noisy(summaries.values())
     speed = ratios["torch eager"]["of_medians"]
     verdicts = [harness.verdict(f"{label}: speed against PyTorch eager", speed, limit, at_least=True)
                 for label, limit in (("MUST", MUST), ("GOAL", GOAL))]  # fmt: skip
@@ -134,12 +131,14 @@ def parse() -> argparse.Namespace:
     """The command line."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--rounds", type=int, default=12, help="blocks of each side (default 12)")
-    parser.add_argument("--seconds", type=float, default=2.0, help="seconds a block (default 2)")
+    parser.add_argument("--rounds", type=harness.positive_int, default=12, help="blocks of each side (default 12)")
+    parser.add_argument("--seconds", type=harness.positive, default=2.0, help="seconds a block (default 2)")
     parser.add_argument(
-        "--trial-seconds", type=float, default=6.0, help="seconds for each of PyTorch's variants (default 6)"
+        "--trial-seconds", type=harness.positive, default=6.0, help="seconds for each of PyTorch's variants (default 6)"
     )
-    parser.add_argument("--threads", type=int, default=cores, help=f"threads of each side (default {cores})")
+    parser.add_argument(
+        "--threads", type=harness.positive_int, default=cores, help=f"threads of each side (default {cores})"
+    )
     parser.add_argument("--torch-compile", action="store_true", help="time torch.compile too (needs a C++ compiler)")
     parser.add_argument("--out", type=Path, default=harness.RESULTS / "gpt_step.json", help="result file")
     return parser.parse_args()

@@ -13,6 +13,7 @@ How a comparison is made
 
 from __future__ import annotations
 
+import argparse
 import contextlib
 import json
 import os
@@ -271,6 +272,28 @@ def row_of(name: str, summary: Mapping[str, Any], digits: int = 2) -> list[str]:
 def header(unit: str) -> list[str]:
     """The header of a table of `row_of` rows."""
     return ["", f"median {unit}", "p10", "p90", "samples", "dropped", "median of all"]
+
+
+def say_if_noisy(summaries: Iterable[Mapping[str, Any]]) -> None:
+    """One line where a side kept too few samples to be quoted."""
+    if any(summary["noisy"] for summary in summaries):
+        print(f"NOISY: a side kept fewer than {FEWEST} samples, and its figures are of all samples; run it again")
+
+
+def positive(text: str) -> float:
+    """For argparse: a positive number."""
+    value = float(text)
+    if not 0 < value < float("inf"):
+        raise argparse.ArgumentTypeError(f"{text} is not positive")
+    return value
+
+
+def positive_int(text: str) -> int:
+    """For argparse: a positive whole number."""
+    value = int(text)
+    if value < 1:
+        raise argparse.ArgumentTypeError(f"{text} is not positive")
+    return value
 
 
 def verdict(what: str, value: float, limit: float, *, at_least: bool = False, unit: str = "") -> dict[str, Any]:

@@ -154,8 +154,12 @@ def parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--text", type=Path, default=TEXT, help=f"the text (default {TEXT})")
     parser.add_argument("--seeds", type=int, nargs="+", default=[1, 2, 3], help="default 1 2 3")
-    parser.add_argument("--iterations", type=int, default=nanogpt.ITERATIONS, help="default 2000; fewer only for a try")
-    parser.add_argument("--threads", type=int, default=cores, help=f"threads of each side (default {cores})")
+    parser.add_argument(
+        "--iterations", type=harness.positive_int, default=nanogpt.ITERATIONS, help="default 2000; fewer only for a try"
+    )
+    parser.add_argument(
+        "--threads", type=harness.positive_int, default=cores, help=f"threads of each side (default {cores})"
+    )
     parser.add_argument("--fresh", action="store_true", help="forget the finished runs in the result file")
     parser.add_argument("--out", type=Path, default=harness.RESULTS / "nanogpt_quality.json", help="result file")
     return parser.parse_args()

@@ -126,8 +126,10 @@ def clean_environment() -> dict[str, str]:
 def parse() -> argparse.Namespace:
     """The command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--repeats", type=int, default=11, help="processes for each import (default 11)")
-    parser.add_argument("--warm", type=int, default=5, help="runs with a warm cache (default 5)")
+    parser.add_argument(
+        "--repeats", type=harness.positive_int, default=11, help="processes for each import (default 11)"
+    )
+    parser.add_argument("--warm", type=harness.positive_int, default=5, help="runs with a warm cache (default 5)")
     parser.add_argument("--out", type=Path, default=harness.RESULTS / "startup.json", help="result file")
     return parser.parse_args()
 

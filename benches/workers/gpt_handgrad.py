@@ -35,7 +35,8 @@ class Side:
         """The state dict as an npz file."""
         import numpy as np
 
-        np.savez(path, **self.model.state_dict())
+        arrays: dict[str, Any] = self.model.state_dict()
+        np.savez(path, **arrays)
 
     def gradients(self, path: str) -> float:
         """Loss on the first random batch; its gradients, under the parameters' names, go into an npz file."""
@@ -43,7 +44,10 @@ class Side:
 
         loss = self.model.loss(*self.n.random_batches(1)[0])
         loss.backward()
-        np.savez(path, **{name: p.grad.numpy() for name, p in self.model.named_parameters()})
+        arrays: dict[str, Any] = {
+            name: p.grad.numpy() for name, p in self.model.named_parameters() if p.grad is not None
+        }
+        np.savez(path, **arrays)
         self.optimizer.zero_grad()
         return loss.item()
 
@@ -77,7 +81,7 @@ class Side:
         train, validation = train_validation_split(np.asarray(tokenizer.encode(characters)))
         draws = self.hg.Generator(seed, stream=1)
         starts = np.stack([draws.integers(0, len(train) - n.BLOCK, (n.BATCH,)) for _ in range(iterations)])
-        arrays = {f"weights.{name}": a for name, a in self.model.state_dict().items()}
+        arrays: dict[str, Any] = {f"weights.{name}": a for name, a in self.model.state_dict().items()}
         np.savez(path, train=train, validation=validation, starts=starts, **arrays)
         corpus = describe_text(characters)
         return {"characters": corpus.characters, "sha256": corpus.sha256, "validation_tokens": len(validation)}

@@ -24,7 +24,7 @@ SAMPLES = 6
 LEGEND = """\
 Worst error / what the check's own estimate allows there. Formula: the value against the definition in
 plain loops, the gradient against finite differences in longdouble, float32 against float64. Kernel:
-against the formula in longdouble. wrongs: planted wrong gradients that were rejected.
+against the formula in longdouble. wrong: planted wrong gradients that were rejected.
 """
 
 
@@ -118,15 +118,15 @@ def _line(op: Op, version: str, pair: object, seed: int) -> Line:
 
 
 def _table(lines: list[Line]) -> Table:
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, collapse_padding=True)
     table.add_column("operation", no_wrap=True)
-    table.add_column("version", overflow="fold", max_width=24)
+    table.add_column("version", no_wrap=True)
     table.add_column("value", justify="right", no_wrap=True)
     table.add_column("gradient", justify="right", no_wrap=True)
-    table.add_column("value, float32", justify="right", no_wrap=True)
-    table.add_column("wrongs", justify="right")
+    table.add_column("float32", justify="right", no_wrap=True)
+    table.add_column("wrong", justify="right", no_wrap=True)
     table.add_column("laws", justify="right")
-    table.add_column("verdict")
+    table.add_column("", no_wrap=True)
     before = None
     for line in lines:
         checks = line.report.checks if line.report else {}

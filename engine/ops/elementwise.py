@@ -84,4 +84,4 @@ def dropout(x: Operand, mask: Operand, *, p: float) -> Tensor:
     """
     if not 0.0 <= p < 1.0:
         raise ValueError(f"dropout: p is {p}, but a probability of dropping must be at least 0 and below 1")
-    return apply(t.DROPOUT, x, mask, p=float(p))
+    return apply(t.DROPOUT, x, mask if isinstance(mask, Tensor) else Tensor(np.asarray(mask), copy=False), p=float(p))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from ...reference import table as t
 from ..tensor import Tensor, apply
 from .elementwise import Operand
-from .shape import check_range, reshape
+from .shape import checked, constant, reshape
 
 
 def matmul(x1: Operand, x2: Operand, /) -> Tensor:
@@ -28,20 +28,18 @@ def linear(x: Operand, weight: Operand, bias: Operand | None = None, *, transpos
 
 def embedding(weight: Operand, ids: Operand) -> Tensor:
     """The rows of `weight` (v, c) at the integers `ids` (...) -> (..., c). IndexError where an id is not a row."""
-    check_range("embedding", "ids", ids, "weight", weight.shape[0], "rows")
-    return apply(t.EMBEDDING, weight, ids)
+    return apply(t.EMBEDDING, weight, checked("embedding", "ids", ids, "weight", weight.shape[0], "rows"))
 
 
 def scatter_rows(x: Operand, ids: Operand, *, n: int) -> Tensor:
     """(n, c) whose row v is the sum of the rows r of x (R, c) with ids[r] == v: the transpose of embedding."""
-    check_range("scatter_rows", "ids", ids, "the result", n, "rows")
-    return apply(t.SCATTER_ROWS, x, ids, n=n)
+    return apply(t.SCATTER_ROWS, x, checked("scatter_rows", "ids", ids, "the result", n, "rows"), n=n)
 
 
 def cross_entropy(logits: Operand, targets: Operand) -> Tensor:
     """Mean over all rows of -log softmax(logits)[target]. logits (..., v), targets (...) integers -> one number."""
-    check_range("cross_entropy", "targets", targets, "logits", logits.shape[-1], "classes")
-    return apply(t.CROSS_ENTROPY, logits, targets)
+    ids = checked("cross_entropy", "targets", targets, "logits", logits.shape[-1], "classes")
+    return apply(t.CROSS_ENTROPY, logits, ids)
 
 
 def attention(
@@ -58,7 +56,7 @@ def attention(
     mask: boolean, broadcasts to (..., t, s); True takes part. causal: query i sees keys up to i + s - t.
     scale: 1/sqrt(d) where None. A query that may see nothing gives zeros.
     """
-    arguments = (q, k, v) if mask is None else (q, k, v, mask)
+    arguments = (q, k, v) if mask is None else (q, k, v, constant(mask))
     return apply(t.ATTENTION, *arguments, causal=causal, scale=scale)
 
 

@@ -113,14 +113,20 @@ def take(x: Operand, indices: Operand, /, *, axis: int | None = None) -> Tensor:
             raise ValueError(f"take: x has {x.ndim} axes, so say along which: take(x, indices, axis=...)")
         axis = 0
     axis = normal_axis("take", axis, x.ndim)
-    check_range("take", "indices", indices, "x", x.shape[axis], f"entries along axis {axis}")
-    return apply(t.TAKE, x, indices, axis=axis)
+    ids = checked("take", "indices", indices, "x", x.shape[axis], f"entries along axis {axis}")
+    return apply(t.TAKE, x, ids, axis=axis)
 
 
-def check_range(op: str, name: str, ids: Any, what: str, n: int, unit: str) -> None:
-    """IndexError unless every id is at least 0 and below n. NumPy would count negative ones from the end."""
-    a = ids.data if isinstance(ids, Tensor) else np.asarray(ids)
-    if a.dtype.kind in "iu" and a.size:
-        low, high = int(a.min()), int(a.max())
+def checked(op: str, name: str, ids: Any, what: str, n: int, unit: str) -> Tensor:
+    """The ids as a Tensor; IndexError unless each is at least 0 and below n. NumPy would count negative ones from the end."""
+    t = constant(ids)
+    if t.data.dtype.kind in "iu" and t.data.size:
+        low, high = int(t.data.min()), int(t.data.max())
         if low < 0 or high >= n:
             raise IndexError(f"{op}: {name} holds {high if high >= n else low}, but {what} has {n} {unit}")
+    return t
+
+
+def constant(x: Any) -> Tensor:
+    """Ids, masks and conditions as a Tensor, also where a NumPy scalar or a 0-d array would count as a Python number."""
+    return x if isinstance(x, Tensor) else Tensor(np.asarray(x), copy=False)

@@ -103,7 +103,7 @@ def _sample(
     subject: Subject, inputs: Any, params: Any, seed: int, k: int, report: Report, skip: tuple[str, ...]
 ) -> set[str]:
     """All checks at one point. Where one cannot conclude there, another point (or other directions) is drawn."""
-    why = Redraw("")
+    why, case = Redraw(""), None
     redraws = REDRAWS if subject.kernel is None else KERNEL_REDRAWS
     for attempt in range(redraws):
         rng = np.random.default_rng([seed, k, attempt])
@@ -118,7 +118,9 @@ def _sample(
             return run_checks(case, skip)
         except Redraw as reason:
             why = reason
-            report.redrawn.append(str(reason))
+            if subject.kernel is None:
+                report.redrawn.append(str(reason))
+    assert case is not None
     case.inconclusive(str(why).split(":")[0], f"{redraws} draws in a row could not conclude; the last said: {why}")
 
 

@@ -134,7 +134,9 @@ def slope(
             break
     if best is None:
         raise Redraw(f"{check}: the function is not finite in the neighbourhood of this point")
-    if best[1] > CONCLUSIVE * best[3]:
+    eps = max((float(np.finfo(y.dtype).eps) for y in f(list(xs))), default=0.0)
+    nothing = 2.0**20 * eps * unseen(xs) * sum(float(np.sum(size)) for size in sizes)  # zero, as far as one can see
+    if best[1] > max(CONCLUSIVE * best[3], nothing):
         raise Redraw(
             f"{check}: finite differences know the derivative only to {float(best[1]):.1e} at a size of "
             f"{float(best[3]):.1e}, which is too poor to conclude (is this point at a kink or a jump?)"

@@ -28,13 +28,13 @@ def test_shapes() -> None:
     assert model(IDS[:, :1]).shape == (3, 1, 11)
     assert model.loss(IDS, IDS).shape == ()
     assert model.next_logits(IDS[0]).shape == (11,)
-    assert abs(model.loss(IDS, IDS).item() - math.log(11)) < 0.1  # small initial weights: almost uniform
+    assert abs(model.loss(IDS, IDS).item() - math.log(11)) < 0.3  # small initial weights: almost uniform
 
 
 def test_too_long_an_input_is_a_sentence() -> None:
-    with pytest.raises(ValueError, match="^GPT: ids has 9 positions, but this model's block_size is 8"):
+    with pytest.raises(ValueError, match=r"^GPT: ids has 9 positions, but this model's block_size is 8"):
         gpt()(np.zeros((1, 9), np.int64))
-    with pytest.raises(IndexError, match="^embedding: ids holds 11, but weight has 11 rows"):
+    with pytest.raises(IndexError, match=r"^embedding: ids holds 11, but weight has 11 rows"):
         gpt()(np.full((1, 2), 11))
 
 
@@ -118,7 +118,7 @@ def test_kernels_and_formulas_agree_on_every_gradient() -> None:
 
     found = compare_gradients(gpt(), IDS, np.roll(IDS, -1, 1), np.float64)
     assert found.worst < 1e-11, found
-    assert found.calls >= 2 * (2 * 9 + 4)  # forward and backward of every layer
+    assert found.calls == 2 * (8 * 2 + 5)  # forward and backward: eight in each block, two embeddings, norm, head, loss
 
 
 # ---- on disk
@@ -183,11 +183,13 @@ def test_a_broken_config_is_one_sentence(change: dict[str, Any], sentence: str) 
 def test_a_config_that_lacks_a_size_names_it(missing: str) -> None:
     config, arrays = gpt().to_files()
     del config[missing]
-    with pytest.raises(UserError, match=f"^config.json lacks {missing}"):
+    with pytest.raises(UserError, match=rf"^config.json lacks {missing}"):
         GPT.from_files(config, arrays)
 
 
-@pytest.mark.parametrize("change", [{"activation_function": "relu"}, {"layer_norm_epsilon": 0.1}, {"tie_word_embeddings": False}])
+@pytest.mark.parametrize(
+    "change", [{"activation_function": "relu"}, {"layer_norm_epsilon": 0.1}, {"tie_word_embeddings": False}]
+)
 def test_a_config_that_asks_for_another_architecture_is_refused_or_obeyed(change: dict[str, Any]) -> None:
     """Silence would mean other numbers than the files' author had."""
     config, arrays = gpt().to_files()
@@ -195,7 +197,8 @@ def test_a_config_that_asks_for_another_architecture_is_refused_or_obeyed(change
         model = GPT.from_files({**config, **change}, arrays)
     except UserError:
         return
-    assert not np.allclose(model.eval()(IDS).data, gpt().eval()(IDS).data)
+    ignored = np.allclose(model.eval()(IDS).data, gpt().eval()(IDS).data)
+    assert not ignored
 
 
 def test_sizes_are_checked() -> None:
@@ -205,5 +208,5 @@ def test_sizes_are_checked() -> None:
         ({"dropout": 1.0}, "GPT: dropout is 1.0"),
         ({"dropout": float("nan")}, "GPT: dropout is nan"),
     ):
-        with pytest.raises(UserError, match="^" + sentence):
+        with pytest.raises(UserError, match=r"^" + sentence):
             gpt(**change)

@@ -42,10 +42,10 @@ def nodes() -> int:
 def kept(op: Op) -> tuple[list[bool], list[bool], bool]:
     """Which inputs and outputs of `op` its node alone keeps alive, and whether it recorded one."""
     sample = random_sample(op, np.random.default_rng(11))
-    zero = Tensor(np.zeros(()), requires_grad=True)
+    zero = Tensor(np.zeros(()), requires_grad=True)  # adding it makes results whose arrays the sum does not keep
     xs = [Tensor(x) if isinstance(x, (np.ndarray, np.generic)) else x for x in sample.inputs]
     xs = [x + zero if isinstance(x, Tensor) and x.dtype.kind == "f" else x for x in xs]
-    inputs = [weakref.ref(x.data) if isinstance(x, Tensor) and x.requires_grad else None for x in xs]  # which the sum does not keep
+    inputs = [weakref.ref(x.data) if isinstance(x, Tensor) and x.requires_grad else None for x in xs]
     y = apply(op, *xs, **sample.params)
     ys = y if isinstance(y, tuple) else (y,)
     outputs = [weakref.ref(t.data) for t in ys]
@@ -199,7 +199,7 @@ def test_a_second_backward_says_what_to_do() -> None:
     y.backward()
     once = x.grad.numpy().copy()
     for again in (lambda: y.backward(), lambda: hg.gradients(y, [x])):
-        with pytest.raises(RuntimeError, match=f"the graph of sum {USED}"):
+        with pytest.raises(RuntimeError, match=rf"the graph of sum {USED}"):
             again()
     assert np.array_equal(x.grad.numpy(), once)
 
@@ -210,7 +210,7 @@ def test_a_freed_trunk_is_noticed_before_the_heads_gradients_are_written() -> No
     first, second = hg.sum(trunk * w), hg.sum(hg.tanh(trunk * v) * v)
     first.backward()
     before = x.grad.item()
-    with pytest.raises(RuntimeError, match=f"the graph of exp {USED}"):
+    with pytest.raises(RuntimeError, match=rf"the graph of exp {USED}"):
         second.backward()
     assert v.grad is None
     assert x.grad.item() == before
@@ -268,7 +268,7 @@ def test_a_changed_input_is_noticed_also_through_a_view(view: str, change: Any, 
     before = None if x.grad is None else x.grad.numpy().copy()
     if np.shares_memory(v.data, x.data):  # otherwise the old numbers are still there, and so the gradient is right
         for backward in (y.backward, lambda: hg.gradients(y, [w]), lambda: y.backward(create_graph=True)):
-            with pytest.raises(RuntimeError, match=f"x2 of multiply {CHANGED}"):
+            with pytest.raises(RuntimeError, match=rf"x2 of multiply {CHANGED}"):
                 backward()
         assert w.grad is None
         assert before is None or np.array_equal(x.grad.numpy(), before)

@@ -63,14 +63,14 @@ def test_loading_names_missing_and_unexpected_keys_and_changes_nothing() -> None
     before = m.state_dict()
     other = {**{k: v + 1.0 for k, v in before.items()}, "c.weight": np.zeros(3)}
     del other["a.bias"], other["scale"]
-    with pytest.raises(KeyError, match="do not fit Tied; missing: scale, a.bias; unexpected: c.weight"):
+    with pytest.raises(KeyError, match=r"do not fit Tied; missing: scale, a.bias; unexpected: c.weight"):
         m.load_state_dict(other)
     good = {k: v + 1.0 for k, v in before.items()}
     for name, wrong, kind, sentence in (
         ("b.weight", np.zeros((3, 4)), ValueError, r"b.weight has shape \(3, 4\), but it needs \(3, 3\)"),
         ("blocks.0.weight", np.zeros((3, 3), complex), TypeError, "blocks.0.weight is complex128, but it needs float32"),
     ):
-        with pytest.raises(kind, match="^load_state_dict: " + sentence):
+        with pytest.raises(kind, match=r"^load_state_dict: " + sentence):
             m.load_state_dict({**good, name: wrong})
     assert all(np.array_equal(before[k], v) for k, v in m.state_dict().items())
     m.load_state_dict(other, strict=False)
@@ -82,7 +82,7 @@ def test_loading_is_a_change_that_an_old_graph_notices() -> None:
     m = nn.Linear(2, 2)
     y = hg.sum(m(m(Tensor(np.ones((1, 2), np.float32)))))
     m.load_state_dict(m.state_dict())
-    with pytest.raises(RuntimeError, match="was changed after the forward pass"):
+    with pytest.raises(RuntimeError, match=r"was changed after the forward pass"):
         y.backward()
 
 
@@ -145,10 +145,10 @@ def test_module_lists_and_repr() -> None:
     assert len(m) == 3
     assert m[-1] is m[2]
     assert [type(c).__name__ for c in m] == ["Linear", "GELU", "Dropout"]
-    with pytest.raises(IndexError, match="^Sequential: index 3, but it has 3 Modules"):
+    with pytest.raises(IndexError, match=r"^Sequential: index 3, but it has 3 Modules"):
         m[3]
     assert repr(m).splitlines()[1] == "  0: Linear(2, 3, bias=True)"
-    with pytest.raises(NotImplementedError, match="^Module: define forward"):
+    with pytest.raises(NotImplementedError, match=r"^Module: define forward"):
         nn.Module()(1)
 
 
@@ -182,11 +182,12 @@ def test_embedding_and_layer_norm() -> None:
 
 @pytest.mark.parametrize(
     "make",
-    [lambda n: nn.Linear(n, 2), lambda n: nn.Linear(2, n), lambda n: nn.Embedding(n, 2), lambda n: nn.Embedding(2, n), nn.LayerNorm],
+    [lambda n: nn.Linear(n, 2), lambda n: nn.Linear(2, n), lambda n: nn.Embedding(n, 2), lambda n: nn.Embedding(2, n),
+     nn.LayerNorm],
 )  # fmt: skip
 @pytest.mark.parametrize("n", [0, -1, 2.0, True, "3"])
 def test_sizes_are_positive_integers(make: Any, n: Any) -> None:
-    with pytest.raises(ValueError, match="but it must be a positive integer"):
+    with pytest.raises(ValueError, match=r"but it must be a positive integer"):
         make(n)
 
 
@@ -209,7 +210,7 @@ def test_dropout_statistics_scale_and_determinism() -> None:
     assert d.generator.counter == counter
     assert nn.Dropout(0.0)(x) is x
     for wrong in (1.0, -0.1, 1.5):
-        with pytest.raises(ValueError, match=f"^Dropout: p is {wrong}"):
+        with pytest.raises(ValueError, match=rf"^Dropout: p is {wrong}"):
             nn.Dropout(wrong)
 
 
@@ -263,7 +264,7 @@ def test_causal_attention_sees_no_later_position(kernels: str) -> None:
 
 def test_heads_must_divide_the_width() -> None:
     for heads in (3, 0, -2):
-        with pytest.raises(ValueError, match=f"^MultiHeadAttention: n_embd is 8, which n_head {heads} does not divide"):
+        with pytest.raises(ValueError, match=rf"^MultiHeadAttention: n_embd is 8, which n_head {heads} does not divide"):
             nn.MultiHeadAttention(8, heads)
 
 

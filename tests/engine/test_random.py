@@ -125,7 +125,7 @@ def test_integers_of_the_whole_range_and_none() -> None:
     x = Generator(1).integers(0, 2**32, (1000,))
     assert x.max() > 2**31
     for low, high in ((3, 3), (4, 3), (0, 2**32 + 1)):
-        with pytest.raises(ValueError, match=f"^integers: low is {low} and high {high}"):
+        with pytest.raises(ValueError, match=rf"^integers: low is {low} and high {high}"):
             Generator(1).integers(low, high)
 
 
@@ -140,11 +140,13 @@ def test_bernoulli(p: float, n: int) -> None:
 @pytest.mark.parametrize("p", [-0.1, 1.1, math.nan])
 @pytest.mark.parametrize("n", [10, 20_000])
 def test_a_probability_lies_between_0_and_1(p: float, n: int) -> None:
-    with pytest.raises(ValueError, match=f"p.* is {p}, but"):
+    with pytest.raises(ValueError, match=rf"p.* is {p}, but"):
         Generator(1).bernoulli((n,), p)
 
 
-@pytest.mark.parametrize(("seed", "stream", "name"), [(-1, 0, "seed"), (2**64, 0, "seed"), (0, -1, "stream"), (0, 2**64, "stream")])
+@pytest.mark.parametrize(
+    ("seed", "stream", "name"), [(-1, 0, "seed"), (2**64, 0, "seed"), (0, -1, "stream"), (0, 2**64, "stream")]
+)
 def test_seeds_are_validated(seed: int, stream: int, name: str) -> None:
     for make in (Generator, Generator().manual_seed):
         with pytest.raises(ValueError, match=rf"^Generator: {name} is .*, but it must be at least 0 and below 2\*\*64"):
@@ -153,7 +155,7 @@ def test_seeds_are_validated(seed: int, stream: int, name: str) -> None:
 
 @pytest.mark.parametrize("seed", [1.5, "a", None, math.nan])
 def test_a_seed_is_an_integer(seed: Any) -> None:
-    with pytest.raises((TypeError, ValueError), match="^Generator: seed is"):
+    with pytest.raises((TypeError, ValueError), match=r"^Generator: seed is"):
         Generator(seed)
 
 

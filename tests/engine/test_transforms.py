@@ -293,7 +293,7 @@ def test_cotangents_of_another_shape_or_dtype_are_refused() -> None:
     ):
         y = x * 2.0
         for call in (lambda: y.backward(dy), lambda: hg.gradients(y, [x], dy)):  # noqa: B023
-            with pytest.raises(kind, match="^backward: " + sentence):
+            with pytest.raises(kind, match=r"^backward: " + sentence):
                 call()
         assert x.grad is None
     (x * 2.0)[0].reshape(1, 1).backward()  # one number needs none
@@ -302,7 +302,7 @@ def test_cotangents_of_another_shape_or_dtype_are_refused() -> None:
 
 def test_a_result_without_history_is_refused() -> None:
     for y in (Tensor(1.0), Tensor(1.0) * 2.0, Tensor(1.0, requires_grad=True).detach()):
-        with pytest.raises(RuntimeError, match="depends on nothing that requires grad"):
+        with pytest.raises(RuntimeError, match=r"depends on nothing that requires grad"):
             y.backward()
 
 

@@ -82,7 +82,9 @@ def test_attention_equals_torchs_multihead_attention() -> None:
     ours, theirs = hg.nn.MultiHeadAttention(8, 2), torch.nn.MultiheadAttention(8, 2, batch_first=True)
     state = {name: value.numpy() for name, value in theirs.state_dict().items()}
     names = {"c_attn.": "in_proj_", "c_proj.": "out_proj."}
-    ours.load_state_dict({n: state[p + n.split(".")[1]] for n in ours.state_dict() for o, p in names.items() if n.startswith(o)})
+    ours.load_state_dict(
+        {n: state[p + n.split(".")[1]] for n in ours.state_dict() for o, p in names.items() if n.startswith(o)}
+    )
     padding = np.array([[0, 0, 0, 0, 0], [0, 0, 0, 1, 1], [0, 0, 1, 1, 1]], bool)  # True: not there
     plain = theirs(*[torch.from_numpy(FLOATS)] * 3, need_weights=False)[0].detach().numpy()
     np.testing.assert_allclose(ours(hg.Tensor(FLOATS)).detach().numpy(), plain, rtol=2e-5, atol=2e-6)

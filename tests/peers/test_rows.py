@@ -229,10 +229,8 @@ def compare(op: Op, sample: Sample, what: str, got: list[Any], want: list[Any], 
         largest = max(scale, float(np.max(np.abs(b[finite]), initial=0.0)))
         allowed = 2 * op.tolerance(*sample.inputs, **sample.params) * eps * largest
         error = float(np.max(np.abs(a[finite].astype(np.float64) - b[finite]), initial=0.0))
-        shapes = [getattr(x, "shape", x) for x in sample.inputs]
-        assert error <= allowed, (
-            f"{op.name}: {what} {i} is off by {error:.2e}, allowed {allowed:.2e} ({sample.why}; {shapes}, {dict(sample.params)})"
-        )
+        case = f"{sample.why}; {[getattr(x, 'shape', x) for x in sample.inputs]}, {dict(sample.params)}"
+        assert error <= allowed, f"{op.name}: {what} {i} is off by {error:.2e}, allowed {allowed:.2e} ({case})"
 
 
 def samples(op: Op) -> list[Sample]:

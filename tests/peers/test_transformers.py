@@ -95,3 +95,33 @@ def test_there_and_back_changes_no_bit(tmp_path: Path) -> None:
     for (name, a), (other, b) in zip(ours.named_parameters(), back.named_parameters(), strict=True):
         assert name == other
         np.testing.assert_array_equal(a.detach().numpy(), b.detach().numpy(), err_msg=name)
+
+
+OTHER_MODELS: dict[str, dict[str, Any]] = {
+    "another activation": {"activation_function": "relu"},
+    "untied output weight": {"tie_word_embeddings": False},
+    "scores that are not scaled": {"scale_attn_weights": False},
+    "scores scaled by the layer's number": {"scale_attn_by_inverse_layer_idx": True},
+    "another epsilon": {"layer_norm_epsilon": 1e-2},
+}
+
+
+@pytest.mark.parametrize("difference", OTHER_MODELS)
+@pytest.mark.xfail(
+    strict=True, raises=AssertionError, reason="GPTConfig.from_dict does not look at what it does not implement"
+)
+def test_another_model_under_gpt2s_name_is_refused_or_right(tmp_path: Path, difference: str) -> None:
+    """A config.json that asks for something we lack must not load into a model that computes something else."""
+    config = transformers.GPT2Config(**SIZES["small"] | OTHER_MODELS[difference])
+    torch.manual_seed(0)
+    theirs = transformers.GPT2LMHeadModel(config)
+    with torch.no_grad():
+        for parameter in theirs.parameters():
+            parameter.add_(0.2 * torch.randn_like(parameter))
+    theirs.save_pretrained(tmp_path / "model")
+    arrays, _ = load_tensors(tmp_path / "model" / "model.safetensors")
+    try:
+        ours = hg.models.GPT.from_files(read_config(tmp_path / "model"), arrays)
+    except ValueError:  # UserError
+        return
+    np.testing.assert_allclose(our_logits(ours), their_logits(theirs), rtol=0, atol=1e-4)
