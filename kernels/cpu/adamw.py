@@ -1,5 +1,5 @@
-"""AdamW (Loshchilov and Hutter, 2019) as PyTorch computes it, one pass over flat parameters, in place; and a
-squared norm.
+"""AdamW (Loshchilov and Hutter, 2019) as PyTorch computes it, one pass over flat parameters, in place; and a squared
+norm.
 
     p <- p (1 - lr wd);  m <- b1 m + (1 - b1) g;  v <- b2 v + (1 - b2) g^2
     p <- p - lr (m / (1 - b1^t)) / (sqrt(v / (1 - b2^t)) + eps)              g is grad times grad_scale (the
@@ -46,8 +46,8 @@ def adamw_update_02_threads(param, grad, m, v, rates, blocks):
 
 @jit(fastmath=REDUCE)
 def squared_norm_01_chunks(grad, parts, first, last):
-    """Vector lanes in float64: 800000 float32 in 50 us. parts[b] = sum of squares of chunk b, in float64, for
-    chunks first to last.
+    """Vector lanes in float64: 800000 float32 in 50 us. parts[b] = sum of squares of chunk b, in float64, for chunks
+    first to last.
     """
     for b in range(first, last):
         chunk = grad[b * CHUNK : (b + 1) * CHUNK]
@@ -86,8 +86,8 @@ def adamw_update(
     param: np.ndarray, grad: np.ndarray, m: np.ndarray, v: np.ndarray, *,
     lr: float, beta1: float, beta2: float, eps: float, weight_decay: float, step: int, grad_scale: float = 1.0,
 ) -> None:  # fmt: skip
-    """One step on flat contiguous arrays of one dtype: param, m, v change in place, grad does not. step counts
-    from 1.
+    """One step on flat contiguous arrays of one dtype: param, m, v change in place, grad does not. step counts from
+    1.
     """
     _check("adamw_update", param=param, grad=grad, m=m, v=v)
     if step < 1:

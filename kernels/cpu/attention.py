@@ -94,8 +94,8 @@ def dense(array: np.ndarray) -> tuple[int, int, int, int]:
 
 
 def strided(array: np.ndarray) -> np.ndarray:
-    """The array as (B, H, T, D) with a contiguous last axis and whole, non-negative strides; a copy only if it is
-    not so.
+    """The array as (B, H, T, D) with a contiguous last axis and whole, non-negative strides; a copy only if it is not
+    so.
     """
     if array.ndim == 3:
         array = array[:, None]
@@ -138,8 +138,8 @@ def _key_mask(mask: np.ndarray | None, batch: int) -> np.ndarray:
 
 
 def _is_key_mask(mask: Any, q: Any, S: int) -> bool:
-    """True if the mask depends on the batch entry and the key only: (S,), (1, S), (B, 1, S) for 3 axes, (B, 1, 1,
-    S) for 4.
+    """True if the mask depends on the batch entry and the key only: (S,), (1, S), (B, 1, S) for 3 axes, (B, 1, 1, S)
+    for 4.
     """
     return (
         mask.dtype == np.bool_
@@ -177,8 +177,8 @@ def forward(
     q: np.ndarray, k: np.ndarray, v: np.ndarray, mask: np.ndarray | None = None, *,
     causal: bool = False, scale: float | None = None,
 ) -> tuple[np.ndarray, np.ndarray]:  # fmt: skip
-    """y (..., T, D) of q (..., T, D), k and v (..., S, D); causal: query i sees keys j <= i + S - T. residual: lse
-    (B * H, T).
+    """y (..., T, D) of q (..., T, D), k and v (..., S, D); causal: query i sees keys j <= i + S - T. residual: lse (B
+    * H, T).
     """
     B, sizes, masks, factor = _arranged(q, k, mask, scale)
     y, lse = np.empty(q.shape, q.dtype), np.empty((B * sizes[0], sizes[1]), q.dtype)

@@ -1,25 +1,21 @@
-"""The one core of `attention` and `packed_attention`: strided, tiled, online softmax; no T x S array, no
-transposed copy.
+"""The one core of `attention` and `packed_attention`: strided, tiled, online softmax; no T x S array, no transposed
+copy.
 
 One unit of work is one head of one batch entry. Its rows are packed into padded local blocks (queries times the
-scale, keys
-once as columns), so that every product runs in whole register tiles whatever T, S and D are. Then, for ROWS
-queries at a time
-and KEYS keys at a time (Dao et al., 2022; Milakov and Gimelshein, 2018):
+scale, keys once as columns), so that every product runs in whole register tiles whatever T, S and D are. Then, for
+ROWS queries at a time and KEYS keys at a time (Dao et al., 2022; Milakov and Gimelshein, 2018):
 
     s = q k^T;  m' = max(m, max s);  p = e^(s - m');  l = l e^(m - m') + sum p;  o = o e^(m - m') + p v;   y = o / l
 
     p = e^(s - lse);  ds = p (dy v^T - delta), delta = <dy, y>;  dv += p^T dy;  dk += ds^T q;  dq += ds k
 
-Key j is visible to query i if j <= i + S - T (causal) and its mask is True. A query that sees nothing gets y = 0
-and lse = +inf,
-so that p = 0 on the way back. Numbers that are not finite may reach only the rows that see them, but a tile
-multiplies what
-is hidden by 0, and 0 * NaN is NaN: a head that holds such a number goes row by row with exact bounds.
+Key j is visible to query i if j <= i + S - T (causal) and its mask is True. A query that sees nothing gets y = 0 and
+lse = +inf, so that p = 0 on the way back. Numbers that are not finite may reach only the rows that see them, but a
+tile multiplies what is hidden by 0, and 0 * NaN is NaN: a head that holds such a number goes row by row with exact
+bounds.
 
 An array is passed as (address, batch stride, head stride, row stride) in elements, the last axis contiguous: one
-compiled
-version serves every layout. The caller keeps the arrays alive.
+compiled version serves every layout. The caller keeps the arrays alive.
 """
 
 import math
@@ -27,11 +23,10 @@ from typing import Any
 
 import numpy as np
 from llvmlite import ir
-from numba import carray, prange, types
-from numba.extending import intrinsic
+from numba import prange, types
 
 from .exp import exp
-from .jit import REDUCE, jit
+from .jit import REDUCE, carray, intrinsic, jit
 from .tile import ROWS, VECTOR_BYTES, exp_row, largest, product, transpose
 
 # Letters: T queries, S keys, D head_dim, W = D padded to whole vectors.
@@ -185,8 +180,8 @@ def attention_vjp_02_tiled(
 ):  # fmt: skip
     """Register tiles, p recomputed from lse: 5 times rung 01 (48 heads of 64 x 32, causal: 3.9 to about 0.75 ms).
 
-    One head on this thread. want, add: three flags each, for dq, dk, dv; what is not wanted is neither computed
-    nor written.
+    One head on this thread. want, add: three flags each, for dq, dk, dv; what is not wanted is neither computed nor
+    written.
     """
     H, T, S, D = sizes
     b, h = head // H, head % H

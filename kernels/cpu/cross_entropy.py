@@ -2,9 +2,8 @@
 
     loss = 1/R sum_i (log sum_j e^(x_ij) - x_i,t(i))          dx_ij = (softmax(x_i)_j - [j = t(i)]) / R
 
-The gradient for dy = 1 costs no further exponential, so the forward pass computes it and keeps it as residual: (R,
-V) instead
-of reading the logits again.
+The gradient for dy = 1 costs no further exponential, so the forward pass computes it and keeps it as residual: (R, V)
+instead of reading the logits again.
 """
 
 import math

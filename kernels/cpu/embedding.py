@@ -1,8 +1,7 @@
 """Embedding: y = weight[ids]; its gradient adds every row of dy to the row of dweight that it came from.
 
-Repeated ids make the backward pass a sum, so threads share out the columns, never the rows: each number is added
-up by one
-thread in the order of ids, and the result has the same bits for any number of threads.
+Repeated ids make the backward pass a sum, so threads share out the columns, never the rows: each number is added up
+by one thread in the order of ids, and the result has the same bits for any number of threads.
 """
 
 from typing import Any

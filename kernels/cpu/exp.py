@@ -1,20 +1,18 @@
 """exp and tanh as LLVM intrinsics, generic over float32 and float64, that the loop vectoriser can widen.
 
-Numba has no vector mathematics library any more: `math.exp` in a loop is a scalar call of about 5 ns an element;
-this is 0.3.
+Numba has no vector mathematics library any more: `math.exp` in a loop is a scalar call of about 5 ns an element; this
+is 0.3.
 
   x = n ln 2 + r, |r| <= ln(2)/2         n = round(x / ln 2), r by subtracting n ln 2 in two parts (Cody and Waite)
   e^r = 1 + r + r^2 q(r)                 q: minimax polynomial (Remez), relative error 8e-9 (float32), 1e-17 (float64)
   e^x = 2^n e^r                          n is added to the exponent bits of e^r
 
-n is rounded by adding 1.5 * 2^(mantissa bits): the sum's low bits are n as an integer. That needs no conversion to
-a 64-bit
-integer, which AVX2 does not have. NaN gives NaN, -inf gives 0, +inf gives inf; results below the smallest normal
-number are 0.
+n is rounded by adding 1.5 * 2^(mantissa bits): the sum's low bits are n as an integer. That needs no conversion to a
+64-bit integer, which AVX2 does not have. NaN gives NaN, -inf gives 0, +inf gives inf; results below the smallest
+normal number are 0.
 
-The instructions carry the flag `contract` themselves, because Numba puts the caller's flags on those that have
-none, and
-`reassoc` would cancel the rounding constant. `fmuladd` is fused where the machine can, two instructions where it
+The instructions carry the flag `contract` themselves, because Numba puts the caller's flags on those that have none,
+and `reassoc` would cancel the rounding constant. `fmuladd` is fused where the machine can, two instructions where it
 cannot.
 """
 
@@ -24,7 +22,8 @@ from typing import Any
 from llvmlite import ir
 from numba import types
 from numba.core import cgutils
-from numba.extending import intrinsic
+
+from .jit import intrinsic
 
 
 @dataclass(frozen=True)

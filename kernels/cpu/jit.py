@@ -1,18 +1,15 @@
 """The compiler settings every CPU kernel shares: lazy types, no GIL, an honest cache, and named floating-point flags.
 
 Numba's own `cache=True` looks only at the file of the function itself, so an edit in a callee of another file goes
-unnoticed.
-Here the cache lies in a folder named after the hash of every source in `kernels/cpu/`: any edit starts a fresh one.
-A folder that cannot be written means no cache, never a failure.
+unnoticed. Here the cache lies in a folder named after the hash of every source in `kernels/cpu/`: any edit starts a
+fresh one. A folder that cannot be written means no cache, never a failure.
 
-Flags. No function uses `fastmath=True`. `nnan` and `ninf` would let LLVM assume that NaN and infinity never
-happen; then a
-diverging run would show finite nonsense. What is used is named at the function:
+Flags. No function uses `fastmath=True`. `nnan` and `ninf` would let LLVM assume that NaN and infinity never happen;
+then a diverging run would show finite nonsense. What is used is named at the function:
 
   CONTRACT   a * b + c may become one fused multiply-add (one rounding fewer); nothing is reordered
-  REDUCE     sums may also be reordered, which is what lets a reduction run in vector lanes. The order depends on
-  the length
-             and the machine, not on the data or the number of threads: the same call gives the same bits.
+  REDUCE     sums may also be reordered, which is what lets a reduction run in vector lanes. The order depends on the
+             length and the machine, not on the data or the number of threads: the same call gives the same bits.
 """
 
 import hashlib
@@ -23,7 +20,13 @@ from pathlib import Path
 from typing import Any
 
 import numba
+import numba.extending
 import numpy as np
+
+_numba: Any = numba  # its decorators and settings carry no types that a checker could use
+intrinsic: Any = numba.extending.intrinsic
+carray: Any = _numba.carray
+numba_settings: Any = _numba.config
 
 CONTRACT = {"contract"}
 REDUCE = {"contract", "reassoc", "nsz"}
@@ -58,19 +61,19 @@ def jit(
     """
 
     def decorate(function: Callable[..., Any]) -> Any:
-        dispatcher = numba.njit(
+        dispatcher = _numba.njit(
             parallel=parallel, fastmath=fastmath or False, nogil=True, error_model="numpy",
             no_cfunc_wrapper=True, no_cpython_wrapper=inner,
         )(function)  # fmt: skip
         if CACHE_FOLDER is not None:
-            before = numba.config.CACHE_DIR
-            numba.config.CACHE_DIR = CACHE_FOLDER
+            before = numba_settings.CACHE_DIR
+            numba_settings.CACHE_DIR = CACHE_FOLDER
             try:
                 dispatcher.enable_caching()
             except (OSError, RuntimeError):  # the folder went away, or the source has no file: compile every time
                 pass
             finally:
-                numba.config.CACHE_DIR = before
+                numba_settings.CACHE_DIR = before
         return dispatcher
 
     return decorate

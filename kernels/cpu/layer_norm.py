@@ -4,8 +4,8 @@
     dbias = sum_i dy_i,   dweight = sum_i dy_i h_i
     g = dy weight,   dx = r (g - mean(g) - h mean(g h))
 
-Mean and variance take two passes over a row that sits in cache: no cancellation. Residuals: mean and r, one number
-a row.
+Mean and variance take two passes over a row that sits in cache: no cancellation. Residuals: mean and r, one number a
+row.
 """
 
 import math

@@ -2,8 +2,7 @@
 
     dx = dy W^T,   dW = x^T dy   (transposed: dW = dy^T x),   db = sum of the rows of dy
 The products are NumPy's BLAS: a transposed view is passed on as a flag, nothing is copied, and `out=` puts dW
-straight into
-the leaf's gradient.
+straight into the leaf's gradient.
 """
 
 from typing import Any

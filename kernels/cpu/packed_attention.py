@@ -1,8 +1,7 @@
 """Multi-head self-attention on packed projections: qkv (B, T, 3C) as GPT-2's c_attn makes them, y (B, T, C).
 
-q, k, v are the three C-wide parts of the last axis and head h is the columns h D to (h + 1) D of each, C = n_head
-D. The core
-of `attention` reads and writes them in place by strides: nothing is split, transposed or joined.
+q, k, v are the three C-wide parts of the last axis and head h is the columns h D to (h + 1) D of each, C = n_head D.
+The core of `attention` reads and writes them in place by strides: nothing is split, transposed or joined.
 """
 
 import math

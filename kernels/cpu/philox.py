@@ -1,8 +1,7 @@
 """Philox4x32-10: random numbers as a function of (seed, stream, counter) (Salmon, Moraes, Dror, Shaw, SC 2011).
 
-Ten rounds of two 32 x 32 -> 64 bit products scramble a 128-bit counter under a 64-bit key. Any block can be
-computed alone, so
-threads share the work freely and the same numbers come out on every device.
+Ten rounds of two 32 x 32 -> 64 bit products scramble a 128-bit counter under a 64-bit key. Any block can be computed
+alone, so threads share the work freely and the same numbers come out on every device.
 
     block i: counter words (low(c), high(c), low(stream), high(stream)), c = counter + i mod 2^64; key (low(seed),
     high(seed))

@@ -1,8 +1,7 @@
 """Softmax over the last axis: y_i = e^(x_i - m) / sum_j e^(x_j - m), m = max_j x_j.
 
-A row is read once from memory: maximum, exponentials and sum work on it while it sits in the first-level cache.
--inf gives 0; a NaN makes its row NaN (the maximum ignores it, the sum does not); a row of -inf alone is NaN, as in
-NumPy.
+A row is read once from memory: maximum, exponentials and sum work on it while it sits in the first-level cache. -inf
+gives 0; a NaN makes its row NaN (the maximum ignores it, the sum does not); a row of -inf alone is NaN, as in NumPy.
 """
 
 import math
@@ -36,8 +35,8 @@ def softmax_forward_01_naive(x, y):
 
 @jit(fastmath=REDUCE)
 def softmax_forward_02_vector(x, y, first, last):
-    """Vector lanes for maximum, exponential and sum: 8.7 times rung 01 (4096 x 64 float32: 977 to 113 us). Rows
-    first to last.
+    """Vector lanes for maximum, exponential and sum: 8.7 times rung 01 (4096 x 64 float32: 977 to 113 us). Rows first
+    to last.
     """
     N = x.shape[1]
     flat, flat_y = x.reshape(-1), y.reshape(-1)

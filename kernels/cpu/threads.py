@@ -3,9 +3,8 @@
 Entering a parallel region costs about 4 us (omp layer, tuned), a serial call 0.3 us. Below PARALLEL_WORK (counted in
 elements that cost about a nanosecond each) kernels run serially, on the very function that the region would call.
 
-Work is cut into blocks whose size depends on the problem alone, never on the number of threads, and partial sums
-are added
-in the order of the blocks. So one thread and sixty-four give the same bits.
+Work is cut into blocks whose size depends on the problem alone, never on the number of threads, and partial sums are
+added in the order of the blocks. So one thread and sixty-four give the same bits.
 """
 
 PARALLEL_WORK = 1 << 14  # elements: the smallest work worth a region

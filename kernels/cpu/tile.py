@@ -1,9 +1,8 @@
-"""Vector building blocks as LLVM intrinsics: a register-tile product, a transposed block, maximum and exponentials
-of a row.
+"""Vector building blocks as LLVM intrinsics: a register-tile product, a transposed block, maximum and exponentials of
+a row.
 
 Numba's loops leave the choice of registers to LLVM's loop vectoriser, which never keeps a block of C in registers.
-Here the
-block is written out: ROWS x (vectors x LANES) accumulators that live in registers for the whole sum over k.
+Here the block is written out: ROWS x (vectors x LANES) accumulators that live in registers for the whole sum over k.
 
 All arrays are flat and contiguous; a matrix inside is an offset and strides, in elements. Nothing checks bounds.
 LANES for float32 is 16 where the machine has AVX-512 and 8 elsewhere (half for float64), ROWS 8 and 4, so that the
@@ -14,15 +13,14 @@ from typing import Any
 
 import llvmlite.binding
 from llvmlite import ir
-from numba import config, types
+from numba import types
 from numba.core import cgutils
-from numba.extending import intrinsic
 
 from .exp import exp_of_vector
-from .jit import jit
+from .jit import intrinsic, jit, numba_settings
 
 # NUMBA_CPU_NAME asks for code for another machine: then nothing is assumed.
-_WIDE = not config.CPU_NAME and bool(llvmlite.binding.get_host_cpu_features().get("avx512f", False))
+_WIDE = not numba_settings.CPU_NAME and bool(llvmlite.binding.get_host_cpu_features().get("avx512f", False))
 VECTOR_BYTES = 64 if _WIDE else 32
 ROWS = 8 if _WIDE else 4
 _INDEX = ir.IntType(64)
