@@ -99,9 +99,9 @@ def test_draws_follow_the_distribution() -> None:
 
 def test_what_has_no_weight_is_never_drawn(monkeypatch: pytest.MonkeyPatch) -> None:
     """Also where the draw is the largest that there is and rounding leaves the sum below it, or the smallest."""
-    for drawn in (0.0, 1.0 - 2.0**-32):
+    for drawn in (0.0, 1.0 - 2.0**-32, 1.0 - 2.0**-53):
         monkeypatch.setattr(Generator, "uniform", lambda *_, drawn=drawn: np.array(drawn))
-        for x in ([-np.inf, 1.0, -np.inf], [0.0, 0.1, 0.2, -np.inf]):
+        for x in ([-np.inf, 1.0, -np.inf], [0.0, 0.1, 0.2, -np.inf], [0.0] * 10 + [-np.inf]):  # ten tenths are less than 1
             (token,) = generate(Fixed(x), np.array([0]), 1)
             assert np.isfinite(x[token])
 
