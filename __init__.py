@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     from .engine.debug import debug
     from .engine.kernel_table import use_kernels
     from .engine.ops import *
-    from .engine.ops import NUMPY as numpy_namespace
     from .engine.random import Generator, manual_seed
     from .engine.recording import enable_grad, is_grad_enabled, no_grad
     from .engine.tensor import Tensor, apply
@@ -47,7 +46,7 @@ _FLOORS = frozenset(("models", "nn", "optim", "testing", "text", "training"))
 
 
 def __getattr__(name: str) -> Any:
-    if name.startswith("__"):
+    if name.startswith("__") or __name__ != "handgrad":  # pytest meets this file under the checkout's own name
         raise AttributeError(name)
     from .engine import process
 

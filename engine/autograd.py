@@ -14,7 +14,8 @@ from typing import Any
 
 import numpy as np
 
-from .recording import enable_grad, no_grad
+from .door import cotangent, operand
+from .recording import state
 from .tensor import OBSERVER, Node, Tensor, wrap
 
 Edge = tuple[Any, int]  # (Node, output index), or (leaf Tensor, 0)
@@ -24,7 +25,7 @@ _order = attrgetter("order")
 def backward(y: Tensor, dy: Any = None, *, retain_graph: bool = False, create_graph: bool = False) -> None:
     """Adds the gradient of `y` to `.grad` of every leaf that requires grad and that `y` depends on.
 
-    dy: the cotangent, of y's shape and dtype; may be left out where y is a single number.
+    dy: the cotangent, of y's shape and dtype; where y is a single number it may be a Python number, or left out (1).
     retain_graph: keep what the graph holds, so that it can be walked again.
     create_graph: record the walk itself (and retain the graph), so that the gradients can be differentiated.
     Raises, before any gradient was touched: RuntimeError for a y without history, a graph that was used and freed, or an
@@ -47,15 +48,22 @@ def gradients(
 
 def _walk(y: Tensor, dy: Any, found: dict[Edge, Any] | None, retain: bool, create: bool) -> dict[Edge, Any]:
     """The one loop. `found` None: add to the leaves' .grad; otherwise fill it with the cotangents of its edges."""
+    if not y.requires_grad:
+        raise RuntimeError(
+            "backward: this Tensor depends on nothing that requires grad; set requires_grad=True on a leaf"
+        )
+    start: Any = cotangent(y.data, dy.data if isinstance(dy, Tensor) else operand("backward", dy))
     root: Any = y.node or y
-    dy = _cotangent(y, dy, create)
     nodes = _nodes(root)
     _validate(nodes)
     needed = set(nodes) if found is None else _leading_to(nodes, found)
     slots: dict[Any, list[Any]] = {}  # node or leaf -> the cotangent of each of its outputs, as far as it is summed up
     owned: set[Edge] = set()  # slots whose array we allocated, by edge: an id() may be reused
-    _add(slots, owned, (root, y.index), dy)
-    with enable_grad() if create else no_grad():
+    before, state.record = state.record, create
+    try:
+        if create:  # a copy, because a gradient may be (a view of) the cotangent
+            start = (dy if isinstance(dy, Tensor) else wrap(start)) * 1.0
+        _add(slots, owned, (root, y.index), start)
         for node in nodes:
             dys = slots.pop(node, None)
             if dys is None:
@@ -83,31 +91,14 @@ def _walk(y: Tensor, dy: Any, found: dict[Edge, Any] | None, retain: bool, creat
                     _accumulate(edge[0], dx, written)
                 elif not written:
                     _add(slots, owned, edge, dx)
-    for target, dys in slots.items():  # leaves
-        if found is None:
-            _accumulate(target, dys[0], False)
-        elif (target, 0) in found:
-            found[target, 0] = dys[0]
+        for target, dys in slots.items():  # leaves
+            if found is None:
+                _accumulate(target, dys[0], False)
+            elif (target, 0) in found:
+                found[target, 0] = dys[0]
+    finally:
+        state.record = before
     return found or {}
-
-
-def _cotangent(y: Tensor, dy: Any, create: bool) -> Any:
-    if not y.requires_grad:
-        raise RuntimeError(
-            "backward: this Tensor depends on nothing that requires grad; set requires_grad=True on a leaf"
-        )
-    if dy is None:
-        if y.size != 1:
-            raise ValueError(
-                f"backward: y has shape {y.shape}; give a cotangent of that shape, or reduce y to one number"
-            )
-        dy = np.ones(y.shape, y.dtype)
-    t = dy if isinstance(dy, Tensor) else wrap(np.asarray(dy).view())
-    if t.shape != y.shape:
-        raise ValueError(f"backward: the cotangent has shape {t.shape}, but y has shape {y.shape}")
-    if t.dtype != y.dtype:
-        raise TypeError(f"backward: the cotangent is {t.dtype.name}, but y is {y.dtype.name}; cast it with astype")
-    return t if create else t.data
 
 
 def _nodes(root: Any) -> list[Node]:
@@ -169,7 +160,7 @@ def _vjp(node: Node, dys: list[Any], wanted: tuple[bool, ...], lent: list[Any]) 
     """On arrays, by the kernel that ran forward or by the formula. What a vjp reads is read-only by now."""
     for dy in dys:
         if type(dy) is np.ndarray:
-            dy.flags.writeable = False
+            dy.setflags(write=False)
     if node.kernel is not None:
         d = dys[0] if len(dys) == 1 else tuple(dys)
         return node.kernel.vjp(
@@ -231,7 +222,7 @@ def _accumulate(leaf: Tensor, dx: Any, written: bool) -> None:
 
     written: the kernel put or added it there already, in the buffer that it was lent.
     """
-    if dx.shape != leaf.shape:
+    if dx.shape != leaf.data.shape:
         raise ValueError(f"backward: a vjp gave a gradient of shape {dx.shape} for a leaf of shape {leaf.shape}")
     if type(dx) is Tensor:
         leaf.grad = dx if leaf.grad is None else leaf.grad + dx

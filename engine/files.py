@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, BinaryIO
 
+import ml_dtypes  # noqa: F401  (makes bfloat16 a dtype that safetensors can name)
 import numpy as np
 import safetensors
 import safetensors.numpy

@@ -15,6 +15,7 @@ import sys
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cache
 from importlib import import_module
 from types import ModuleType, SimpleNamespace
 from typing import Any, get_args
@@ -46,9 +47,7 @@ def kernel(op: Op) -> ModuleType | None:
     stem = CPU.get(op)
     if stem is None:
         return None
-    from ..kernels.cpu import jit
-
-    _announce(jit.CACHE_FOLDER)
+    announce_compilation()
     return import_module(f"..kernels.cpu.{stem}", __package__)
 
 
@@ -61,32 +60,22 @@ def versions(op: Op) -> dict[str, Any]:
 
 
 class _Lazy:
-    """Stands in the table until an array is large enough; then the kernel itself takes its place."""
+    """A pair that leaves small arrays to the formula, and is loaded when the first one comes that is large enough."""
+
+    forward: Any
+    vjp: Any
 
     def __init__(self, op: Op) -> None:
         self.op = op
+        self.pair: Any = None
 
     def accepts(self, *arrays: Any, **params: Any) -> bool:
         if arrays[0].size < SMALLEST or arrays[0].dtype.kind != "f":
             return False
-        pair = KERNELS[self.op] = _Sized(kernel(self.op))
-        return pair.accepts(*arrays, **params)
-
-    def forward(self, *arrays: Any, **params: Any) -> Any:
-        return KERNELS[self.op].forward(*arrays, **params)
-
-    def vjp(self, *args: Any, **params: Any) -> Any:
-        return KERNELS[self.op].vjp(*args, **params)
-
-
-class _Sized:
-    """A pair that leaves small arrays to the formula."""
-
-    def __init__(self, pair: Any) -> None:
-        self._accepts, self.forward, self.vjp = pair.accepts, pair.forward, pair.vjp
-
-    def accepts(self, *arrays: Any, **params: Any) -> bool:
-        return arrays[0].size >= SMALLEST and self._accepts(*arrays, **params)
+        if self.pair is None:
+            pair: Any = kernel(self.op)
+            self.forward, self.vjp, self.pair = pair.forward, pair.vjp, pair
+        return self.pair.accepts(*arrays, **params)
 
 
 @contextmanager
@@ -140,20 +129,28 @@ def _counted(op: Op, pair: Any, calls: Counter[str]) -> Any:
     return SimpleNamespace(accepts=pair.accepts, forward=forward, vjp=vjp)
 
 
-_announced = False
+@cache
+def announce_compilation() -> None:
+    """From now on the first kernel that Numba compiles, rather than loads from its cache, says what the wait is about."""
+    from ..kernels.cpu import jit
 
+    events: Any = jit.numba.core.event  # type: ignore[attr-defined]
 
-def _announce(folder: str | None) -> None:
-    """Says once what the wait is about, where no compiled kernels are in the cache yet."""
-    global _announced
-    if _announced:
-        return
-    _announced = True
-    from pathlib import Path
+    class Announcer(events.Listener):
+        said = False
 
-    if folder is None or not any(Path(folder).glob("**/*.nbi")):
-        where = f" and kept in {folder}" if folder else ""
-        print(f"handgrad: compiling CPU kernels for this machine; done once{where}", file=sys.stderr, flush=True)
+        def on_start(self, event: Any) -> None:
+            if not self.said and "kernels.cpu" in event.data["dispatcher"].py_func.__module__:
+                self.said = True
+                where = f" and kept in {jit.CACHE_FOLDER}" if jit.CACHE_FOLDER else ""
+                print(
+                    f"handgrad: compiling CPU kernels for this machine; done once{where}", file=sys.stderr, flush=True
+                )
+
+        def on_end(self, event: Any) -> None:
+            pass
+
+    events.register("numba:compile", Announcer())
 
 
 KERNELS.update(_pairs(environment.read().kernels, None))

@@ -2,7 +2,7 @@
 
 Measured on two cores with a 10-million-parameter step: two thread pools that spin against each other, 292 ms; spinning
 briefly (GOMP_SPINCOUNT, OPENBLAS_THREAD_TIMEOUT), 32 ms. Fresh arrays that fault their pages in again, 42 ms; malloc
-that keeps what was freed, 30 ms.
+that keeps what was freed, 30 ms. pools.py goes one step further and makes one pool of the two.
 
 Each library reads its variables once, when it loads, so `settle` belongs before NumPy: the command line calls it first.
 `settle_late` is for a program that imported NumPy already. There are two pools, OpenBLAS's and libgomp's (which Numba
@@ -20,10 +20,10 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from . import environment
+from . import environment, pools
 from .errors import UserError
 
-__all__ = ["Missed", "describe", "settings", "settle", "settle_late"]
+__all__ = ["Missed", "describe", "join_pools", "settings", "settle", "settle_late"]
 
 _THREAD_COUNTS = (("NumPy", "OPENBLAS_NUM_THREADS"), ("numba", "NUMBA_NUM_THREADS"), ("libgomp", "OMP_NUM_THREADS"))
 _SPIN = (("libgomp", "GOMP_SPINCOUNT", "3000"), ("NumPy", "OPENBLAS_THREAD_TIMEOUT", "12"))  # turns; log2 of cycles
@@ -44,6 +44,7 @@ class _State:
     """What this process has settled. One per process, because so are the libraries."""
 
     threads: int | None = None
+    owned: bool = False  # settled by `settle`: the process is handgrad's own
     missed: tuple[Missed, ...] = ()
     malloc: str = "as the system has it"
 
@@ -65,6 +66,7 @@ def settle(threads: int | None = None) -> tuple[Missed, ...]:
     for library, variable in _THREAD_COUNTS:
         late = _export(library, variable, str(count), outrank=asked is not None)
         missed += late if asked is not None else []  # unasked, each library takes the usable cores by itself
+    _state.owned = True
     return _settle_the_rest(count, missed)
 
 
@@ -84,6 +86,15 @@ def settle_late() -> tuple[Missed, ...]:
     return _settle_the_rest(asked or _default_threads(), missed)
 
 
+def join_pools() -> None:
+    """Let NumPy's products run on OpenMP's threads (see pools.py), in a process that `settle` owns; elsewhere nothing.
+
+    Loads NumPy and LLVM. A program of your own says `pools.join()`.
+    """
+    if _state.owned and os.environ.get("NUMBA_THREADING_LAYER") == "omp":
+        pools.join()
+
+
 def settings() -> dict[str, str | int | list[str]]:
     """Return what holds in this process, for benchmark records: threads, variables, malloc, what was missed."""
     names = [variable for _, variable in _THREAD_COUNTS] + [variable for _, variable, _ in _SPIN]
@@ -91,6 +102,7 @@ def settings() -> dict[str, str | int | list[str]]:
     found: dict[str, str | int | list[str]] = {name: os.environ[name] for name in names if name in os.environ}
     found["threads"] = _state.threads or _default_threads()
     found["malloc"] = _state.malloc
+    found["one_pool"] = pools.joined()
     found["missed"] = [missed.variable for missed in _state.missed]
     return found
 
@@ -102,7 +114,10 @@ def describe() -> str:
     layer = known("NUMBA_THREADING_LAYER") or "Numba's choice of threading layer"
     parts = [f"threads {_state.threads or _default_threads()}"]
     parts += [layer + (f", spin {spin}" if spin else f", {policy} waiting" if policy else "")]
-    parts += [f"OpenBLAS timeout {timeout}"] if timeout else []
+    if pools.joined():
+        parts += ["OpenBLAS on the same threads"]
+    elif timeout:
+        parts += [f"OpenBLAS timeout {timeout}"]
     parts += [f"malloc {_state.malloc}"]
     return " · ".join(parts) + (f" · {_sentence(_state.missed)}" if _state.missed else "")
 

@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from operator import index
 from typing import Any
 
 import numpy as np
 
 from ..reference.philox import philox_uint32
+from .kernel_table import announce_compilation
 
 _FAST_FROM = 1 << 14  # words; below, the formula is quicker than waking Numba
 
@@ -25,10 +27,7 @@ class Generator:
 
     def manual_seed(self, seed: int, stream: int = 0) -> Generator:
         """Starts the stream from its beginning."""
-        for name, value in (("seed", seed), ("stream", stream)):
-            if not 0 <= value < 1 << 64:
-                raise ValueError(f"Generator: {name} is {value}, but it must be at least 0 and below 2**64")
-        self.seed, self.stream, self.counter = int(seed), int(stream), 0
+        self.seed, self.stream, self.counter = _word64("seed", seed), _word64("stream", stream), 0
         return self
 
     def state(self) -> dict[str, int]:
@@ -44,14 +43,19 @@ class Generator:
         draw: Any = philox_uint32
         if n >= _FAST_FROM:
             from ..kernels.cpu.philox import philox_uint32 as draw
+
+            announce_compilation()
         found = draw(self.seed, self.stream, self.counter, n)
         self.counter += -(-n // 4)
         return found
 
     def uniform(self, shape: tuple[int, ...] = (), dtype: Any = np.float32) -> np.ndarray:
         """Numbers in [0, 1): multiples of 2**-24 in float32, of 2**-32 in float64."""
+        dtype = np.dtype(dtype)
+        if dtype not in (np.float32, np.float64):
+            raise TypeError(f"uniform: dtype is {dtype}, but it must be float32 or float64")
         words = self.words(math.prod(shape)).reshape(shape)
-        if np.dtype(dtype) == np.float32:
+        if dtype == np.float32:
             return (words >> np.uint32(8)).astype(np.float32) * np.float32(2.0**-24)
         return words.astype(np.float64) * 2.0**-32
 
@@ -75,14 +79,27 @@ class Generator:
 
     def bernoulli(self, shape: tuple[int, ...], p: float) -> np.ndarray:
         """Booleans that are True with probability p (to 2**-32)."""
+        if not 0.0 <= p <= 1.0:
+            raise ValueError(f"bernoulli: p is {p}, but a probability lies between 0 and 1")
         n = math.prod(shape)
         if n < _FAST_FROM:
             return (self.words(n) < np.uint64(math.floor(p * 2**32))).reshape(shape)
         from ..kernels.cpu.philox import bernoulli_mask
 
+        announce_compilation()
         found = bernoulli_mask(self.seed, self.stream, self.counter, n, p).reshape(shape)
         self.counter += -(-n // 4)
         return found
+
+
+def _word64(name: str, value: Any) -> int:
+    try:
+        number = index(value)
+    except TypeError:
+        raise TypeError(f"Generator: {name} is {value!r}, but it must be an integer") from None
+    if not 0 <= number < 1 << 64:
+        raise ValueError(f"Generator: {name} is {number}, but it must be at least 0 and below 2**64")
+    return number
 
 
 default = Generator(0)

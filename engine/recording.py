@@ -9,22 +9,26 @@ from typing import ClassVar
 
 class _State(threading.local):
     record = True
-    order = 0  # counts recorded operations, so that sorting by it is a topological order
     transforms = 0  # how many of hg.grad's functions are running just now
+
+    def __init__(self) -> None:  # once in each thread
+        self.outer: list[bool] = []  # what `record` was outside of each switch that is entered
 
 
 state = _State()
 
 
 class _Recording(ContextDecorator):
+    """Holds nothing of its own, so that one switch may be entered again (recursion) and by several threads at once."""
+
     _record: ClassVar[bool]
 
     def __enter__(self) -> None:
-        self._before = state.record
+        state.outer.append(state.record)
         state.record = self._record
 
     def __exit__(self, *_: object) -> None:
-        state.record = self._before
+        state.record = state.outer.pop()
 
 
 class no_grad(_Recording):

@@ -11,6 +11,7 @@ that writes into one gets NumPy's error, and the few writers that may (copy_, an
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from itertools import count
 from operator import attrgetter
 from typing import Any, ClassVar
 
@@ -18,7 +19,7 @@ import numpy as np
 
 from ..reference.op import Op, Spec
 from ..reference.table import ADD, DIVIDE, MULTIPLY, POWER, SUBTRACT
-from .door import SCALARS, operand, validate
+from .door import SCALARS, operand, unlock, validate
 from .recording import state
 
 ndarray = np.ndarray
@@ -28,6 +29,8 @@ KERNELS: dict[Op, Any] = {}
 
 OBSERVER: list[Any] = []
 """What HANDGRAD_DEBUG puts around each operation, if anything; see debug.py."""
+
+_orders = count()  # numbers operations, in all threads: sorting by it is a topological order
 
 
 class Node:
@@ -48,8 +51,8 @@ def _operator(op: Op) -> tuple[Callable[[Any, Any], Tensor], Callable[[Any, Any]
     return (lambda self, other: apply(op, self, other)), (lambda self, other: apply(op, other, self))
 
 
-def _plain_operator(function: Callable[..., Any]) -> Callable[[Any, Any], Any]:
-    return lambda self, other: plain(function, self, other)
+def _plain_operator(function: Callable[..., Any]) -> tuple[Callable[[Any, Any], Any], Callable[[Any, Any], Any]]:
+    return (lambda self, other: plain(function, self, other)), (lambda self, other: plain(function, other, self))
 
 
 def _method(name: str) -> Callable[..., Any]:
@@ -72,6 +75,7 @@ class Tensor:
     )  # fmt: skip
     __array_ufunc__ = None  # ndarray * Tensor must come to us
     namespace: ClassVar[Any] = None  # the array API namespace; engine/ops sets it
+    walk: ClassVar[Any] = None  # autograd.backward, once it was needed
 
     data: ndarray  # read-only
     grad: Tensor | None
@@ -82,7 +86,10 @@ class Tensor:
     index: int
 
     def __init__(self, data: Any, *, dtype: Any = None, requires_grad: bool = False, copy: bool = True) -> None:
+        self.version = [0]
         if isinstance(data, Tensor):
+            if not copy and (dtype is None or data.dtype == dtype):
+                self.version = data.version  # the same memory
             data = data.data
         given = isinstance(data, (ndarray, np.generic))
         array = np.array(data, dtype=dtype, order="C") if copy or not given else np.asarray(data, dtype=dtype).view()
@@ -90,11 +97,10 @@ class Tensor:
             array = array.astype(np.float32)
         if array.dtype.kind not in "fiub":
             raise TypeError(f"Tensor: data of dtype {array.dtype} is neither floating point nor integer nor boolean")
-        array.flags.writeable = False
+        array.setflags(write=False)
         self.data = array
         self.node = self.grad = self.grad_home = self.accumulator = None
         self.index = 0
-        self.version = [0]
         if requires_grad and array.dtype.kind != "f":
             raise TypeError(f"Tensor: only floating point can require grad, but this is {array.dtype}")
         self.requires_grad = requires_grad
@@ -106,11 +112,7 @@ class Tensor:
     size: int = property(attrgetter("data.size"))  # type: ignore[assignment]
     device: str = property(lambda self: "cpu")  # type: ignore[assignment]
     is_leaf: bool = property(lambda self: self.node is None)  # type: ignore[assignment]
-
-    @property
-    def mT(self) -> Tensor:
-        """The last two axes exchanged."""
-        return self.namespace.matrix_transpose(self)
+    mT: Tensor = property(_method("matrix_transpose"))  # type: ignore[assignment]  # the last two axes exchanged
 
     @property
     def T(self) -> Tensor:
@@ -150,8 +152,7 @@ class Tensor:
     def __index__(self) -> int:
         return self.data.__index__()
 
-    def __hash__(self) -> int:
-        return id(self)
+    __hash__ = object.__hash__  # by identity, although == compares numbers
 
     # ---- in and out
     def item(self) -> Any:
@@ -178,10 +179,9 @@ class Tensor:
     def __dlpack__(
         self, *, max_version: tuple[int, int] | None = None, copy: bool | None = None, **options: Any
     ) -> Any:
-        array = self.numpy()  # DLPack can say "read-only" since version 1.0; an older consumer gets a copy
-        if copy or max_version is None or max_version < (1, 0):
-            return array.copy().__dlpack__()
-        return array.__dlpack__(max_version=max_version, copy=copy, **options)
+        # DLPack can say "read-only", but not every consumer listens: it gets a copy, unless it refuses one.
+        array = self.numpy() if copy is False else self.numpy().copy()
+        return array.__dlpack__(max_version=max_version, **options)
 
     def __dlpack_device__(self) -> Any:
         return self.data.__dlpack_device__()
@@ -193,19 +193,15 @@ class Tensor:
 
     def copy_(self, values: Any) -> Tensor:
         """Overwrites a leaf's numbers in place; its version counts up, so that an old graph notices."""
-        if self.node is not None or self.version is None:
-            raise RuntimeError(
-                "copy_: this Tensor is the result of an operation; only one that you made can be written"
-            )
         array = values.data if isinstance(values, Tensor) else np.asarray(values)
         if array.shape != self.shape:
             raise ValueError(f"copy_: got shape {array.shape}, but this Tensor has shape {self.shape}")
-        self.data.flags.writeable = True
+        version = unlock(self)
         try:
             np.copyto(self.data, array, casting="same_kind")
         finally:
-            self.data.flags.writeable = False
-        self.version[0] += 1
+            self.data.setflags(write=False)
+        version[0] += 1
         return self
 
     def __setitem__(self, key: Any, value: Any) -> None:
@@ -213,9 +209,11 @@ class Tensor:
 
     def backward(self, gradient: Any = None, *, retain_graph: bool = False, create_graph: bool = False) -> None:
         """Adds d self / d leaf, times the cotangent `gradient`, to the `.grad` of every leaf; see autograd.backward."""
-        from .autograd import backward
+        if Tensor.walk is None:
+            from .autograd import backward
 
-        backward(self, gradient, retain_graph=retain_graph, create_graph=create_graph)
+            Tensor.walk = staticmethod(backward)
+        Tensor.walk(self, gradient, retain_graph=retain_graph, create_graph=create_graph)
 
     # ---- operators
     __add__, __radd__ = _operator(ADD)
@@ -223,14 +221,15 @@ class Tensor:
     __mul__, __rmul__ = _operator(MULTIPLY)
     __truediv__, __rtruediv__ = _operator(DIVIDE)
     __pow__, __rpow__ = _operator(POWER)
-    __eq__ = _plain_operator(np.equal)  # no gradient, no graph
-    __ne__ = _plain_operator(np.not_equal)
-    __lt__ = _plain_operator(np.less)
-    __le__ = _plain_operator(np.less_equal)
-    __gt__ = _plain_operator(np.greater)
-    __ge__ = _plain_operator(np.greater_equal)
-    __and__ = _plain_operator(np.bitwise_and)
-    __or__ = _plain_operator(np.bitwise_or)
+    __eq__ = _plain_operator(np.equal)[0]  # no gradient, no graph
+    __ne__ = _plain_operator(np.not_equal)[0]
+    __lt__, __gt__ = _plain_operator(np.less)
+    __le__, __ge__ = _plain_operator(np.less_equal)
+    __and__, __rand__ = _plain_operator(np.bitwise_and)
+    __or__, __ror__ = _plain_operator(np.bitwise_or)
+    __xor__, __rxor__ = _plain_operator(np.bitwise_xor)
+    __floordiv__, __rfloordiv__ = _plain_operator(np.floor_divide)
+    __mod__, __rmod__ = _plain_operator(np.remainder)
     __invert__, __neg__ = _method("bitwise_invert"), _method("negative")
     __matmul__, __getitem__ = _method("matmul"), _method("getitem")
 
@@ -246,15 +245,15 @@ class Tensor:
     permute_dims, astype = _method("permute_dims"), _method("astype")
 
     def reshape(self, *shape: Any) -> Tensor:
-        return self.namespace.reshape(self, shape[0] if isinstance(shape[0], tuple) else shape)
+        return self.namespace.reshape(self, shape[0] if len(shape) == 1 else shape)
 
 
 def wrap(array: Any) -> Tensor:
     """A Tensor around an array that nobody else will write; the one place where NumPy's scalars become 0-d arrays."""
     if type(array) is not ndarray:
         array = np.asarray(array)
-    array.flags.writeable = False
-    t = Tensor.__new__(Tensor)
+    array.setflags(write=False)
+    t = object.__new__(Tensor)
     t.data = array
     t.node = t.grad = t.grad_home = t.accumulator = t.version = None
     t.index = 0
@@ -264,6 +263,8 @@ def wrap(array: Any) -> Tensor:
 
 def plain(function: Callable[..., Any], *xs: Any, **params: Any) -> Tensor:
     """An operation without a derivative: runs on the arrays, records nothing."""
+    if function is np.remainder and any(isinstance(x, Tensor) and x.requires_grad for x in xs):
+        raise NotImplementedError("remainder: it has no gradient yet; detach() what requires grad")
     return wrap(function(*[x.data if isinstance(x, Tensor) else operand(function.__name__, x) for x in xs], **params))
 
 
@@ -281,6 +282,8 @@ def apply(op: Op, *xs: Any, **params: Any) -> Any:
                 track = True
         else:
             arrays.append(x if type(x) in SCALARS else operand(op.name, x))
+    if type(arrays[0]) is not ndarray and not any(type(a) is ndarray for a in arrays):
+        return apply(op, Tensor(xs[0]), *xs[1:], **params)  # numbers alone: the first one says the dtype
     validate(op, arrays, params)
     y, residuals, kernel = OBSERVER[0].forward(run, op, arrays, params) if OBSERVER else run(op, arrays, params)
     single = len(op.outputs) == 1
@@ -289,9 +292,11 @@ def apply(op: Op, *xs: Any, **params: Any) -> Any:
         node = _record(op, xs, arrays, params, outputs, residuals, kernel)
         if any(node.wanted):
             for index, t in enumerate(outputs):
-                t.node, t.index, t.requires_grad = node, index, True
+                if t.data.dtype.kind == "f":  # a cast to integers cuts the graph
+                    t.node, t.index, t.requires_grad = node, index, True
     for t in outputs:
-        if t.data.base is not None or t.data is arrays[0]:
+        a = t.data
+        if a.base is not None or a is arrays[0]:
             _share_version(t, xs)
     return outputs[0] if single else outputs
 
@@ -307,23 +312,28 @@ def run(op: Op, arrays: list[Any], params: dict[str, Any]) -> tuple[Any, Any, An
 
 def _record(op: Op, xs: Any, arrays: list[Any], params: Any, outputs: Any, residuals: Any, kernel: Any) -> Node:
     node = Node()
-    state.order += 1
-    node.order, node.op, node.params, node.residuals, node.kernel = state.order, op, params, residuals, kernel
+    node.order, node.op, node.params, node.residuals, node.kernel = next(_orders), op, params, residuals, kernel
     node.edges, node.saved, node.versions = edges, saved, versions = [], [], []
     wanted = []
-    for i, (x, a) in enumerate(zip(xs, arrays, strict=True)):
-        j = 0 if op.variadic else i
-        is_wanted = type(x) is Tensor and x.requires_grad and op.differentiable[j]
-        wanted.append(is_wanted)
-        edges.append((x.node or x, x.index) if is_wanted else None)
+    differentiable, reads = op.differentiable, op.read_inputs
+    j = 0
+    for x, a in zip(xs, arrays, strict=True):
+        if type(x) is Tensor and x.requires_grad and differentiable[j]:
+            wanted.append(True)
+            edges.append((x.node or x, x.index))
+        else:
+            wanted.append(False)
+            edges.append(None)
         if type(a) is not ndarray:
             saved.append(a)
-        elif op.read_inputs[j]:
+        elif reads[j]:
             saved.append(a)
             if type(x) is Tensor and x.version is not None:
                 versions.append((x.version, x.version[0], op.inputs[j]))
         else:
             saved.append(Spec(a.shape, a.dtype))
+        if not op.variadic:
+            j += 1
     node.wanted = tuple(wanted)
     ys = [t.data if op.reads_y else Spec(t.data.shape, t.data.dtype) for t in outputs]
     node.y = ys[0] if len(ys) == 1 else tuple(ys)
@@ -332,10 +342,9 @@ def _record(op: Op, xs: Any, arrays: list[Any], params: Any, outputs: Any, resid
 
 def _share_version(t: Tensor, xs: Any) -> None:
     """A view of a leaf's memory changes with the leaf, so it shares the leaf's version counter."""
+    base = t.data.base
     for x in xs:
-        if (
-            type(x) is Tensor
-            and x.version is not None
-            and (t.data is x.data or t.data.base is x.data or (t.data.base is not None and t.data.base is x.data.base))
-        ):
-            t.version = x.version
+        if type(x) is Tensor and x.version is not None:
+            a = x.data
+            if t.data is a or base is a or (base is not None and base is a.base):
+                t.version = x.version

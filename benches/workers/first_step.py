@@ -12,6 +12,7 @@ START = time.perf_counter()
 from handgrad.engine import process  # noqa: E402
 
 process.settle()
+process.join_pools()
 
 import nanogpt as n  # noqa: E402
 

@@ -18,6 +18,7 @@ class Side:
     def start(self, threads: int, seed: int = 0) -> dict[str, Any]:
         """Settle the process, then load NumPy and handgrad; the model's weights come from `seed`."""
         process.settle(threads)
+        process.join_pools()
         import nanogpt as n
 
         import handgrad as hg

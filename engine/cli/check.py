@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import difflib
+import textwrap
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
-from rich import box
 from rich.console import Console
-from rich.table import Table
+from rich.text import Text
 
 from ...reference.op import Op
 from ...reference.table import BY_NAME, ROWS
@@ -22,8 +22,8 @@ from ..testing.wrongs import rejection
 
 SAMPLES = 6
 LEGEND = """\
-Worst error / what the check's own estimate allows there. Formula: the value against the definition in
-plain loops, the gradient against finite differences in longdouble, float32 against float64. Kernel:
+Worst error / what the check's own estimate allows there (where the lines have room for it). Formula: the value against
+the definition in plain loops, the gradient against finite differences in longdouble, float32 against float64. Kernel:
 against the formula in longdouble. wrong: planted wrong gradients that were rejected.
 """
 
@@ -72,16 +72,15 @@ def run(names: list[str], *, trials: int = 0, seed: int = 0) -> int:
         alarms: list[str] = []
         if trials:
             alarms = false_alarms(rows, trials, seed + 1, lambda k: status.update(f"trial {k + 1} of {trials}"))
-    out.print(_table(lines))
-    out.print(LEGEND, markup=False, soft_wrap=True)
-    for line in lines:
-        if line.sentence:
-            out.print(f"{line.op.name} [{line.version}] FAILED: {line.sentence}", markup=False, soft_wrap=True)
-    for sentence in alarms:
-        out.print(f"ALARM: {sentence}", markup=False, soft_wrap=True)
-    for sentence in sorted({w for line in lines if line.report for w in line.report.warnings}):
-        out.print(f"warning: {sentence}", markup=False, soft_wrap=True)
-    out.print(_summary(lines, trials, len(alarms), time.perf_counter() - start), markup=False, soft_wrap=True)
+    for text in _table(lines, out.width):
+        out.print(text, soft_wrap=True)
+    out.print(f"\n{textwrap.fill(LEGEND, min(out.width, 100))}\n", markup=False)
+    words = [f"{line.op.name} [{line.version}] FAILED: {line.sentence}" for line in lines if line.sentence]
+    words += [f"ALARM: {sentence}" for sentence in alarms]
+    words += [f"warning: {w}" for w in sorted({w for line in lines if line.report for w in line.report.warnings})]
+    words.append(_summary(lines, trials, len(alarms), time.perf_counter() - start))
+    for sentence in words:  # whole lines for a pipe, whole words for a terminal
+        out.print(sentence, markup=False, soft_wrap=not out.is_terminal)
     return 1 if alarms or not all(line.passed for line in lines) else 0
 
 
@@ -117,39 +116,49 @@ def _line(op: Op, version: str, pair: object, seed: int) -> Line:
     return Line(op, version, report)
 
 
-def _table(lines: list[Line]) -> Table:
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, collapse_padding=True)
-    table.add_column("operation", no_wrap=True)
-    table.add_column("version", no_wrap=True)
-    table.add_column("value", justify="right", no_wrap=True)
-    table.add_column("gradient", justify="right", no_wrap=True)
-    table.add_column("float32", justify="right", no_wrap=True)
-    table.add_column("wrong", justify="right", no_wrap=True)
-    table.add_column("laws", justify="right")
-    table.add_column("", no_wrap=True)
+def _table(lines: list[Line], width: int) -> Iterator[Text]:
+    """The lines of the table; where `width` has no room for all of it, without what the checks allow."""
+    table, sizes = _cells(lines, True)
+    if sum(sizes) + 2 * len(sizes) - 2 > width:
+        table, sizes = _cells(lines, False)
+    for cells in table:
+        words = [c.ljust(n) for c, n in zip(cells[:2], sizes, strict=False)]
+        numbers = [c.rjust(n) for c, n in zip(cells[2:], sizes[2:], strict=True)]
+        yield Text("  ".join(words + numbers).rstrip(), "bold red" if cells[-1] == "FAIL" else "")
+
+
+def _cells(lines: list[Line], allowed: bool) -> tuple[list[list[str]], list[int]]:
+    """The cells by rows, a heading and a rule first, and the width of each column."""
+    table = [["operation", "version", "value", "gradient", "float32", "wrong", "laws", ""]]
     before = None
     for line in lines:
         checks = line.report.checks if line.report else {}
         formula = line.version == "formula"
         names = ("definition", "vjp", "float32") if formula else ("value float64", "gradient float64", "value float32")
         laws = sum(name.startswith("law ") for name in checks)
-        table.add_row(
-            line.op.name if line.op is not before else "",
-            line.version,
-            *(_error(checks.get(name)) for name in names),
-            f"{line.rejected}/{line.planted}" if formula else "",
-            f"{laws}/{len(line.op.laws)}" if line.op.laws else "-",
-            "pass" if line.passed else "[bold red]FAIL[/]",
+        table.append(
+            [
+                line.op.name if line.op is not before else "",
+                line.version,
+                *(_error(checks.get(name), allowed) for name in names),
+                f"{line.rejected}/{line.planted}" if formula else "",
+                f"{laws}/{len(line.op.laws)}" if line.op.laws else "-",
+                "pass" if line.passed else "FAIL",
+            ]
         )
         before = line.op
-    return table
+    sizes = [max(map(len, column)) for column in zip(*table, strict=True)]
+    table.insert(1, ["-" * n for n in sizes])
+    return table, sizes
 
 
-def _error(check: object) -> str:
-    error, allowed = getattr(check, "error", None), getattr(check, "allowed", 0.0)
+def _error(check: object, allowed: bool) -> str:
+    error = getattr(check, "error", None)
     if error is None:
         return "-"
-    return "exact" if error == 0 else f"{error:.0e} / {allowed:.0e}"
+    if error == 0:
+        return "exact"
+    return f"{error:.0e} / {getattr(check, 'allowed', 0.0):.0e}" if allowed else f"{error:.0e}"
 
 
 def _summary(lines: list[Line], trials: int, alarms: int, seconds: float) -> str:

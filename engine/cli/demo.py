@@ -12,13 +12,17 @@ from ..random import Generator
 from ..testing.model_gradients import compare_gradients
 from ..text.batches import RandomBlocks
 from ..text.corpora import describe_text, python_topics
+from ..training.loop import TrainingConfig, check_folder
 from . import generate, train
+from .options import from_options
 
 PROMPT = "The "
 
 
 def run(out: Path, steps: int, *, overwrite: bool) -> int:
     """Trains, generates, checks; returns the exit code: 1 where the gradients disagree."""
+    config = from_options(TrainingConfig, steps=steps, warmup=min(100, steps // 10))
+    check_folder(out, overwrite=overwrite, hint="say --overwrite to replace it, or name another folder with --out")
     text = python_topics()
     corpus = describe_text(text)
     print(
@@ -26,11 +30,9 @@ def run(out: Path, steps: int, *, overwrite: bool) -> int:
         f"{corpus.characters:,} characters, SHA-256 {corpus.sha256}",
         flush=True,
     )
-    training = {"steps": steps, "warmup": min(100, steps // 10)}
-    result = train.run(out, text, {}, training, overwrite=overwrite, paths=[])
+    result = train.run(out, text, {}, config, overwrite=overwrite, paths=[])
     if not result.finished:
-        print(f"interrupted after step {result.step}; {out} holds what there is")
-        return 130
+        return train.report(result, out)
     print(
         f"\nValidation loss (nats a character): {result.first_validation:.4f} before, {result.last_validation:.4f} after"
     )

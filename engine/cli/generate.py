@@ -2,26 +2,40 @@
 
 from __future__ import annotations
 
+import reprlib
 from pathlib import Path
 
 from ..errors import UserError
 from ..models.folder import load_model
 from ..models.generation import check_sampling, generate
 from ..random import Generator
+from .options import from_options
 
 
 def run(
-    folder: Path, prompt: str, tokens: int, *, temperature: float, top_k: int | None, top_p: float | None, seed: int
+    folder: Path,
+    prompt: str | None,
+    tokens: int,
+    *,
+    temperature: float,
+    top_k: int | None,
+    top_p: float | None,
+    seed: int,
 ) -> None:
-    """Prints the prompt and what follows it, each token as soon as it is drawn."""
-    check_sampling(temperature, top_k, top_p)
+    """Prints the prompt and what follows it, each token as soon as it is drawn.
+
+    Without a prompt the text goes on from a line break, or from the first character of a model that knows none.
+    """
+    from_options(check_sampling, temperature=temperature, top_k=top_k, top_p=top_p)
     if tokens < 0:
         raise UserError(f"--tokens is {tokens}, but it must be 0 or above")
-    if not prompt:
+    if prompt == "":
         raise UserError("--prompt is empty, but the model needs at least one character to go on from")
-    if seed < 0:
-        raise UserError(f"--seed is {seed}, but it must be 0 or above")
+    if not 0 <= seed < 1 << 64:
+        raise UserError(f"--seed is {reprlib.repr(seed)}, but it must be at least 0 and below 2**64")
     model, tokenizer = load_model(folder / "model" if (folder / "model").is_dir() else folder)
+    if prompt is None:
+        prompt = "\n" if "\n" in tokenizer.vocabulary else tokenizer.vocabulary[0]
     try:
         ids = tokenizer.encode(prompt)
     except UserError as error:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import sys
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, NoReturn
 
 import typer
 
@@ -78,7 +78,7 @@ def train_gpt(
 @app.command(epilog="Example: handgrad generate runs/demo --prompt 'The ' --tokens 300 --temperature 0.8 --seed 7")
 def generate(
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="A run folder or a model folder.")],
-    prompt: Annotated[str, typer.Option(help="The text to go on from.")] = "\n",
+    prompt: Annotated[str | None, typer.Option(help="The text to go on from.  [a line break]")] = None,
     tokens: Annotated[int, typer.Option(help="How many tokens to add.")] = 300,
     temperature: Annotated[float, typer.Option(help="0: always the likeliest; 1: as the model says.")] = 0.8,
     top_k: Annotated[int | None, typer.Option(help="Choose among the k likeliest tokens.")] = None,
@@ -176,7 +176,9 @@ def run(arguments: list[str] | None = None) -> None:
     """The console script."""
     try:
         process.settle()
-        code = app(_spread(sys.argv[1:] if arguments is None else arguments), standalone_mode=False)
+        code = app(
+            _spread(sys.argv[1:] if arguments is None else arguments), prog_name="handgrad", standalone_mode=False
+        )
         sys.stdout.flush()
         sys.exit(code or 0)
     except UserError as error:
@@ -184,21 +186,36 @@ def run(arguments: list[str] | None = None) -> None:
     except KeyboardInterrupt:
         _fail("interrupted", 130)
     except BrokenPipeError:  # the reader went away, as `head` does
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _drop_output()
         sys.exit(1)
+    except OSError as error:  # a full disk, a folder that may not be written
+        try:
+            sys.stdout.flush()
+        except OSError:
+            _drop_output()
+        where = "" if error.filename is None else f" ({error.filename})"
+        _fail(f"reading or writing failed: {error.strerror or error}{where}", 2)
+    except MemoryError as error:
+        _fail(f"there is not enough memory: {error or 'try smaller sizes'}", 2)
     except Exception as error:
         if not hasattr(error, "format_message"):  # not typer's own
             raise
         message = error.format_message()  # type: ignore[attr-defined]
         context = getattr(error, "ctx", None)
-        if not message and context is not None:  # no arguments: the help was wanted
-            print(context.get_help())
+        if context is None:
+            _fail(message.rstrip("."), 2)
+        if message == context.get_help():  # no arguments: the help was wanted
+            print(message)
             sys.exit(2)
-        hint = f" (see {context.command_path} --help)" if context is not None else ""
-        _fail(message.rstrip(".") + hint, 2)
+        _fail(f"{message.rstrip('.')} (see {context.command_path} --help)", 2)
 
 
-def _fail(message: str, code: int) -> None:
+def _drop_output() -> None:
+    """What could not be written to stdout shall not be tried again when Python ends."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def _fail(message: str, code: int) -> NoReturn:
     print(f"handgrad: {message}", file=sys.stderr)
     sys.exit(code)
 

@@ -29,13 +29,16 @@ def read_config(folder: str | Path) -> dict[str, Any]:
     """The content of config.json. UserError where the folder or the file is missing or broken."""
     folder = Path(folder)
     if not folder.is_dir():
-        raise UserError(f"{folder} is not a model folder: there is no such folder")
+        raise UserError(
+            f"{folder} is not a model folder: {'it is a file' if folder.exists() else 'there is no such folder'}"
+        )
     path = folder / "config.json"
     if not path.exists():
         raise UserError(f"{folder} is not a model folder: it has no config.json")
+    text = read_text(path)
     try:
-        config = json.loads(read_text(path))
-    except json.JSONDecodeError as error:
+        config = json.loads(text)
+    except (ValueError, RecursionError) as error:
         raise UserError(f"{path} is broken: it is not JSON ({error})") from error
     if not isinstance(config, dict):
         raise UserError(f"{path} is broken: it holds a {type(config).__name__}, but it must be an object")
@@ -46,13 +49,17 @@ def load_model(folder: str | Path) -> tuple[Any, CharacterTokenizer]:
     """(model, tokenizer) of a folder that `save_model` wrote, the model in eval mode. UserError where something is off."""
     config = read_config(folder)
     kind = config.get("model_type")
-    if kind not in _MODELS:
+    if not isinstance(kind, str) or kind not in _MODELS:
         raise UserError(f"{Path(folder) / 'config.json'} says model_type {kind!r}, but known are {', '.join(_MODELS)}")
     arrays, _ = load_tensors(Path(folder) / "model.safetensors")
     tokenizer = CharacterTokenizer.load(folder)
-    model = _MODELS[kind].from_files(config, arrays).eval()
+    try:
+        model = _MODELS[kind].from_files(config, arrays).eval()
+    except UserError as error:
+        raise UserError(f"{folder}: {error}") from error
     if len(tokenizer) != model.config.vocab_size:
         raise UserError(
-            f"{folder}: tokenizer.json knows {len(tokenizer)} characters, but the model has vocab_size {model.config.vocab_size}"
+            f"{folder}: tokenizer.json knows {len(tokenizer)} characters, but config.json says vocab_size "
+            f"{model.config.vocab_size}"
         )
     return model, tokenizer

@@ -25,14 +25,18 @@ def probabilities(logits: np.ndarray, *, temperature: float, top_k: int | None, 
     """Logits (V,) -> the distribution (V,) to draw from, float64.
 
     temperature divides the logits (0: all weight on the largest); top_k keeps the k likeliest tokens (ties with the
-    k-th too); top_p keeps the fewest likeliest tokens whose probabilities reach p.
+    k-th too); top_p keeps the fewest likeliest tokens whose probabilities reach p. UserError where no logit is the
+    largest: one is NaN, or all are infinite.
     """
     x = logits.astype(np.float64)
+    if not np.isfinite(x.max()):
+        raise UserError(f"generate: the model's largest logit is {x.max()}, so its weights are of no use")
     if temperature == 0.0:
         return np.eye(1, x.size, int(np.argmax(x)))[0]
     if top_k is not None and top_k < x.size:
         x = np.where(x < np.partition(x, -top_k)[-top_k], -np.inf, x)
-    x = (x - x.max()) / temperature
+    with np.errstate(over="ignore"):  # a tiny temperature: all but the likeliest fall to minus infinity
+        x = (x - x.max()) / temperature
     p = np.exp(x)
     p /= p.sum()
     if top_p is not None and top_p < 1.0:

@@ -7,7 +7,9 @@ N(0, 0.02), and N(0, 0.02 / sqrt(2 n_layer)) where a product ends in the residua
 
 from __future__ import annotations
 
+import json
 import math
+import reprlib
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -25,6 +27,13 @@ _CONV1D = ("attn.c_attn.weight", "attn.c_proj.weight", "mlp.c_fc.weight", "mlp.c
 _HUGGING_FACE = {
     "vocab_size": "vocab_size", "block_size": "n_positions", "n_layer": "n_layer", "n_head": "n_head", "n_embd": "n_embd",
 }  # fmt: skip
+_ARCHITECTURE = {  # what config.json may say of a model that computes as this one does; the first is what it means by silence
+    "activation_function": ("gelu_new", "gelu_pytorch_tanh"),
+    "tie_word_embeddings": (True,),
+    "scale_attn_weights": (True,),
+    "scale_attn_by_inverse_layer_idx": (False,),
+}
+_MOST_PARAMETERS = 1 << 40
 
 
 @dataclass(frozen=True)
@@ -38,16 +47,24 @@ class GPTConfig:
     n_embd: int = 128
     dropout: float = 0.0
     bias: bool = True
+    layer_norm_epsilon: float = 1e-5
 
     def __post_init__(self) -> None:
         for name in ("vocab_size", "block_size", "n_layer", "n_head", "n_embd"):
             value = getattr(self, name)
             if type(value) is not int or value < 1:
                 raise UserError(f"GPT: {name} is {value!r}, but it must be a positive integer")
+        if 12 * self.n_layer * self.n_embd**2 + (self.vocab_size + self.block_size) * self.n_embd > _MOST_PARAMETERS:
+            sizes = (f"{name} {reprlib.repr(getattr(self, name))}" for name in _HUGGING_FACE if name != "n_head")
+            raise UserError(f"GPT: {', '.join(sizes)} make more than 2**40 parameters, too many for one machine")
         if self.n_embd % self.n_head:
-            raise UserError(f"GPT: n_embd is {self.n_embd}, which n_head {self.n_head} does not divide")
-        if not 0.0 <= self.dropout < 1.0:
-            raise UserError(f"GPT: dropout is {self.dropout}, but it must be at least 0 and below 1")
+            raise UserError(f"GPT: n_embd is {self.n_embd}, which n_head {reprlib.repr(self.n_head)} does not divide")
+        if not (_is_number(self.dropout) and 0 <= self.dropout < 1):
+            raise UserError(f"GPT: dropout is {self.dropout!r}, but it must be at least 0 and below 1")
+        if not (_is_number(self.layer_norm_epsilon) and 0 < self.layer_norm_epsilon < math.inf):
+            raise UserError(f"GPT: layer_norm_epsilon is {self.layer_norm_epsilon!r}, but it must be above 0")
+        if type(self.bias) is not bool:
+            raise UserError(f"GPT: bias is {self.bias!r}, but it must be true or false")
 
     def to_dict(self) -> dict[str, Any]:
         """The content of config.json, in Hugging Face's terms for GPT-2."""
@@ -57,7 +74,7 @@ class GPTConfig:
             "model_type": "gpt2",
             **names,
             "activation_function": "gelu_new",
-            "layer_norm_epsilon": 1e-5,
+            "layer_norm_epsilon": self.layer_norm_epsilon,
             "embd_pdrop": self.dropout,
             "resid_pdrop": self.dropout,
             "attn_pdrop": 0.0,
@@ -67,14 +84,33 @@ class GPTConfig:
 
     @classmethod
     def from_dict(cls, config: Mapping[str, Any]) -> GPTConfig:
-        """The reverse of `to_dict`; also reads the config.json of a GPT-2 from elsewhere."""
+        """The reverse of `to_dict`; also reads the config.json of a GPT-2 from elsewhere.
+
+        UserError where it describes a model that would compute something else. Only the dropout of the residual stream
+        is read: attn_pdrop and embd_pdrop change training alone.
+        """
         if config.get("model_type") != "gpt2":
             raise UserError(f"config.json says model_type {config.get('model_type')!r}, but a GPT needs 'gpt2'")
         missing = [theirs for theirs in _HUGGING_FACE.values() if theirs not in config]
         if missing:
             raise UserError(f"config.json lacks {', '.join(missing)}")
-        sizes = {ours: config[theirs] for ours, theirs in _HUGGING_FACE.items()}
-        return cls(**sizes, dropout=float(config.get("resid_pdrop", 0.0)), bias=bool(config.get("bias", True)))
+        for name, known in _ARCHITECTURE.items():
+            if (said := config.get(name, known[0])) not in known:
+                wanted = " or ".join(map(json.dumps, known))
+                raise UserError(f"config.json says {name} {json.dumps(said)}, but this GPT knows only {wanted}")
+        dropout = config.get("resid_pdrop", 0.0)
+        if not _is_number(dropout):
+            raise UserError(f"config.json says resid_pdrop {json.dumps(dropout)}, but it must be a number")
+        return cls(
+            **{ours: config[theirs] for ours, theirs in _HUGGING_FACE.items()},
+            dropout=dropout,
+            bias=config.get("bias", True),
+            layer_norm_epsilon=config.get("layer_norm_epsilon", 1e-5),
+        )
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool)
 
 
 class _Body(Module):
@@ -85,10 +121,16 @@ class _Body(Module):
         self.wpe = Embedding(config.block_size, config.n_embd)
         self.drop = Dropout(config.dropout)
         self.h = ModuleList(
-            TransformerBlock(config.n_embd, config.n_head, bias=config.bias, dropout=config.dropout)
+            TransformerBlock(
+                config.n_embd,
+                config.n_head,
+                bias=config.bias,
+                dropout=config.dropout,
+                eps=config.layer_norm_epsilon,
+            )
             for _ in range(config.n_layer)
         )
-        self.ln_f = LayerNorm(config.n_embd, bias=config.bias)
+        self.ln_f = LayerNorm(config.n_embd, config.layer_norm_epsilon, config.bias)
 
     def forward(self, ids: Any) -> Tensor:
         x = self.wte(ids) + self.wpe(np.arange(ids.shape[-1]))  # (B, T, C)
@@ -154,7 +196,10 @@ class GPT(Module):
 
     @classmethod
     def from_files(cls, config: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> GPT:
-        """The reverse of `to_files`; also reads GPT-2 models from elsewhere, with or without the name `transformer.`."""
+        """The reverse of `to_files`; also reads GPT-2 models from elsewhere, with or without the name `transformer.`.
+
+        UserError where the two do not fit, or where lm_head.weight is there and is not the embedding's weight.
+        """
         model = cls(GPTConfig.from_dict(config))
         prefix = "" if any(name.startswith("transformer.") for name in arrays) else "transformer."
         state = {}
@@ -163,11 +208,16 @@ class GPT(Module):
                 continue  # buffers of old files: the causal mask
             full = name if name == "lm_head.weight" else prefix + name
             state[full] = array.T if full.endswith(_CONV1D) and array.ndim == 2 else array
-        state.setdefault("lm_head.weight", state.get("transformer.wte.weight", np.zeros(0)))
+        shared = state.get("transformer.wte.weight", np.zeros(0))
+        if not np.array_equal(state.setdefault("lm_head.weight", shared), shared, equal_nan=True):
+            raise UserError(
+                "model.safetensors has an lm_head.weight that differs from transformer.wte.weight, but this GPT shares them"
+            )
         try:
             model.load_state_dict(state)
         except (KeyError, ValueError, TypeError) as error:
-            raise UserError(f"model.safetensors does not fit config.json: {error.args[0]}") from error
+            sentence = error.args[0].removeprefix("load_state_dict: ")
+            raise UserError(f"model.safetensors does not fit config.json: {sentence}") from error
         return model
 
     def extra_repr(self) -> str:

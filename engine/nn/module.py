@@ -54,10 +54,15 @@ class Module:
         return (tensor for _, tensor in self.named_parameters())
 
     def modules(self) -> Iterator[Module]:
-        """This Module and all below it."""
-        yield self
-        for _, child in self.named_children():
-            yield from child.modules()
+        """This Module and all below it, each once, also where it stands in two places."""
+        seen: set[int] = set()
+        stack: list[Module] = [self]
+        while stack:
+            module = stack.pop()
+            if id(module) not in seen:
+                seen.add(id(module))
+                yield module
+                stack += reversed([child for _, child in module.named_children()])
 
     def num_parameters(self) -> int:
         """How many numbers training changes."""
@@ -71,7 +76,7 @@ class Module:
         """Copies arrays into the parameters, in place; nothing is changed unless everything fits.
 
         Raises KeyError naming missing and unexpected keys (unless `strict` is False), ValueError for another shape and
-        TypeError for a dtype that would lose precision.
+        TypeError for another kind of dtype. Among floats the parameter's dtype decides: float64 is rounded to float32.
         """
         own = dict(self._named_tensors())
         arrays = {name: value.data if isinstance(value, Tensor) else np.asarray(value) for name, value in state.items()}
@@ -110,14 +115,13 @@ class Module:
 
     def astype(self: M, dtype: Any) -> M:
         """Casts the parameters, in place of the old ones; make the optimizer afterwards."""
-        cast: dict[int, Tensor] = {}
+        cast: dict[Tensor, Tensor] = {}  # by identity: where two layers share one, they share the new one too
         for module in self.modules():
             for name, value in list(vars(module).items()):
                 if isinstance(value, Tensor) and value.dtype.kind == "f":
-                    new = cast.setdefault(
-                        id(value), Tensor(value.data.astype(dtype), requires_grad=value.requires_grad)
-                    )
-                    setattr(module, name, new)
+                    if value not in cast:
+                        cast[value] = Tensor(value, dtype=dtype, requires_grad=value.requires_grad)
+                    setattr(module, name, cast[value])
         return self
 
     def extra_repr(self) -> str:

@@ -43,8 +43,8 @@ from .shape import (
 )
 
 __all__ = [
-    "NUMPY", "Namespace", "add", "astype", "attention", "broadcast_to", "concat", "cross_entropy", "divide", "dropout",
-    "embedding", "exp", "expand_dims", "gelu", "getitem", "layer_norm", "linear", "log", "lstm_cell", "matmul",
-    "matrix_transpose", "max", "mean", "multiply", "negative", "packed_attention", "permute_dims", "power", "reshape",
+    "add", "astype", "attention", "broadcast_to", "concat", "cross_entropy", "divide", "dropout", "embedding", "exp",
+    "expand_dims", "gelu", "getitem", "layer_norm", "linear", "log", "lstm_cell", "matmul", "matrix_transpose", "max", "mean",
+    "multiply", "negative", "packed_attention", "permute_dims", "power", "reshape",
     "scatter_rows", "scatter_slice", "softmax", "sqrt", "squeeze", "stack", "subtract", "sum", "take", "tanh", "where",
 ]  # fmt: skip

@@ -7,9 +7,18 @@ from typing import Any
 import numpy as np
 
 from ...reference import table as t
+from ..door import operand
 from ..tensor import Tensor, apply
 
 Operand = Any  # Tensor, NumPy array or Python number
+
+
+def with_axes(op: str, x: Operand) -> Any:
+    """x as what has a shape: a number as a Tensor without axes; one sentence where x is no operand."""
+    if type(x) is Tensor:
+        return x
+    operand(op, x)
+    return x if isinstance(x, np.ndarray) else Tensor(x)
 
 
 def add(x1: Operand, x2: Operand) -> Tensor:

@@ -1,7 +1,8 @@
 """The array API namespace of Tensor: what a formula finds when it asks a Tensor for its library.
 
-Differentiable functions come from the rows; creation functions and those without a derivative run on the arrays and
-return Tensors without a history. There is one Namespace for each array library, because `arange` has no array to see it from.
+Differentiable functions come from the rows; those without a derivative run on the arrays and return Tensors without a
+history; creation functions return leaves, as the constructor does. There is one Namespace for each array library, because
+`arange` has no array to see it from.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from ..tensor import Tensor, plain, wrap
+from ..tensor import Tensor, plain
 from . import elementwise, products, reductions, shape
 
 _CREATION = ("arange", "empty", "eye", "full", "linspace", "ones", "zeros")
@@ -51,7 +52,9 @@ class Namespace:
             setattr(self, name, getattr(xp, name))
         for name in _CREATION:
             setattr(self, name, _creation(getattr(xp, name)))
-        for name in _LIKE + _PLAIN:
+        for name in _LIKE:
+            setattr(self, name, _like(getattr(xp, name)))
+        for name in _PLAIN:
             setattr(self, name, _plain(getattr(xp, name)))
 
     def asarray(self, x: Any, *, dtype: Any = None, device: Any = None, copy: bool | None = None) -> Tensor:
@@ -86,7 +89,16 @@ def _creation(function: Any) -> Any:
         array = function(*args, dtype=dtype, **params)
         if dtype is None and array.dtype == np.float64:
             array = array.astype(np.float32)  # the default dtype
-        return wrap(array)
+        return Tensor(array, copy=False)
+
+    create.__name__ = function.__name__
+    create.__doc__ = function.__doc__
+    return create
+
+
+def _like(function: Any) -> Any:
+    def create(x: Any, /, *args: Any, **params: Any) -> Tensor:
+        return Tensor(function(x.data if isinstance(x, Tensor) else x, *args, **params), copy=False)
 
     create.__name__ = function.__name__
     create.__doc__ = function.__doc__

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from ...reference import table as t
 from ..tensor import Tensor, apply
-from .elementwise import Operand
+from .elementwise import Operand, with_axes
 from .shape import checked, constant, reshape
 
 
 def matmul(x1: Operand, x2: Operand, /) -> Tensor:
     """Matrix product of the last two axes; (..., m, k) @ (..., k, n) -> (..., m, n). A vector counts as a row or a column."""
+    x1, x2 = with_axes("matmul", x1), with_axes("matmul", x2)
     if min(x1.ndim, x2.ndim) < 1:
         raise ValueError(f"matmul: x1 has shape {tuple(x1.shape)} and x2 {tuple(x2.shape)}, but both need an axis")
     a = reshape(x1, (1, *x1.shape)) if x1.ndim == 1 else x1
@@ -28,6 +29,7 @@ def linear(x: Operand, weight: Operand, bias: Operand | None = None, *, transpos
 
 def embedding(weight: Operand, ids: Operand) -> Tensor:
     """The rows of `weight` (v, c) at the integers `ids` (...) -> (..., c). IndexError where an id is not a row."""
+    weight = with_axes("embedding", weight)
     return apply(t.EMBEDDING, weight, checked("embedding", "ids", ids, "weight", weight.shape[0], "rows"))
 
 
@@ -38,6 +40,7 @@ def scatter_rows(x: Operand, ids: Operand, *, n: int) -> Tensor:
 
 def cross_entropy(logits: Operand, targets: Operand) -> Tensor:
     """Mean over all rows of -log softmax(logits)[target]. logits (..., v), targets (...) integers -> one number."""
+    logits = with_axes("cross_entropy", logits)
     ids = checked("cross_entropy", "targets", targets, "logits", logits.shape[-1], "classes")
     return apply(t.CROSS_ENTROPY, logits, ids)
 

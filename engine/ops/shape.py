@@ -9,12 +9,13 @@ import numpy as np
 
 from ...reference import table as t
 from ..tensor import Tensor, apply
-from .elementwise import Operand
+from .elementwise import Operand, with_axes
 from .reductions import normal_axis
 
 
 def reshape(x: Operand, /, shape: Any, *, copy: bool | None = None) -> Tensor:
     """The same numbers, row by row, in `shape`; one length may be -1 and is worked out."""
+    x = with_axes("reshape", x)
     lengths = tuple(index(n) for n in (shape if isinstance(shape, (tuple, list)) else (shape,)))
     if -1 in lengths:
         known = int(np.prod([n for n in lengths if n != -1], dtype=np.int64))
@@ -26,11 +27,13 @@ def reshape(x: Operand, /, shape: Any, *, copy: bool | None = None) -> Tensor:
 
 def permute_dims(x: Operand, /, axes: tuple[int, ...]) -> Tensor:
     """Axis i of the result is axis axes[i] of x."""
+    x = with_axes("permute_dims", x)
     return apply(t.PERMUTE_DIMS, x, axes=normal_axis("permute_dims", tuple(axes), x.ndim))
 
 
 def matrix_transpose(x: Operand, /) -> Tensor:
     """The last two axes exchanged."""
+    x = with_axes("matrix_transpose", x)
     if x.ndim < 2:
         raise ValueError(f"matrix_transpose: x has shape {tuple(x.shape)}, but it needs two axes")
     return permute_dims(x, (*range(x.ndim - 2), x.ndim - 1, x.ndim - 2))
@@ -43,12 +46,14 @@ def broadcast_to(x: Operand, /, shape: tuple[int, ...]) -> Tensor:
 
 def expand_dims(x: Operand, /, *, axis: int = 0) -> Tensor:
     """A new axis of length 1 at position `axis` of the result."""
+    x = with_axes("expand_dims", x)
     at = normal_axis("expand_dims", axis, x.ndim + 1)
     return reshape(x, (*x.shape[:at], 1, *x.shape[at:]))
 
 
 def squeeze(x: Operand, /, axis: int | tuple[int, ...]) -> Tensor:
     """x without the axes `axis`, which must have length 1."""
+    x = with_axes("squeeze", x)
     gone = normal_axis("squeeze", axis if isinstance(axis, tuple) else (axis,), x.ndim)
     if any(x.shape[a] != 1 for a in gone):
         raise ValueError(f"squeeze: x has shape {tuple(x.shape)}, but axis {axis} must have length 1")
@@ -57,7 +62,7 @@ def squeeze(x: Operand, /, axis: int | tuple[int, ...]) -> Tensor:
 
 def concat(arrays: Any, /, *, axis: int | None = 0) -> Tensor:
     """The arrays one after the other along `axis`; flattened first where axis is None."""
-    xs = list(arrays)
+    xs = [with_axes("concat", x) for x in arrays]
     if not xs:
         raise ValueError("concat: got no arrays, but it takes at least one")
     if axis is None:
@@ -72,12 +77,13 @@ def stack(arrays: Any, /, *, axis: int = 0) -> Tensor:
 
 def getitem(x: Operand, key: Any) -> Tensor:
     """x[key] with integers, slices, None and Ellipsis; use `take` for an array of indices, `where` for a mask."""
+    x = with_axes("getitem", x)
     keys = key if isinstance(key, tuple) else (key,)
-    if any(isinstance(k, (Tensor, np.ndarray, list)) and getattr(k, "ndim", 1) for k in keys):
-        raise TypeError("getitem: got an array as an index; use hg.take(x, indices, axis=...), or hg.where for a mask")
     consumed = len([k for k in keys if k is not None and k is not Ellipsis])
-    if consumed > x.ndim or sum(k is Ellipsis for k in keys) > 1:
+    if consumed > x.ndim:
         raise IndexError(f"getitem: got {consumed} indices, but x has {x.ndim} axes")
+    if sum(k is Ellipsis for k in keys) > 1:
+        raise IndexError("getitem: got ... twice, but it can stand for the remaining axes only once")
     if not any(k is Ellipsis for k in keys):
         keys = (*keys, Ellipsis)
     at = next(i for i, k in enumerate(keys) if k is Ellipsis)
@@ -90,15 +96,29 @@ def getitem(x: Operand, key: Any) -> Tensor:
             continue
         n = x.shape[len(canonical)]
         if isinstance(k, slice):
+            bounds = (k.start, k.stop, k.step)
+            k = slice(*[None if bound is None else _integer(bound) for bound in bounds])
             canonical.append(k)
             result.append(len(range(*k.indices(n))))
             continue
-        i = index(k)  # pyright: ignore[reportArgumentType]
+        i = _integer(k)
         if not -n <= i < n:
             raise IndexError(f"getitem: index {i} is out of bounds for axis {len(canonical)} with length {n}")
         canonical.append(i % n)
     y = apply(t.GETITEM, x, key=tuple(canonical))
     return reshape(y, tuple(result)) if new_axes else y
+
+
+def _integer(k: Any) -> int:
+    """An index, or a bound of a slice."""
+    if getattr(k, "ndim", isinstance(k, (list, tuple))):
+        raise TypeError("getitem: got an array as an index; use hg.take(x, indices, axis=...), or hg.where for a mask")
+    try:
+        if isinstance(k, bool):
+            raise TypeError
+        return index(k)
+    except TypeError:
+        raise TypeError(f"getitem: index is {k!r}, but it must be an integer, a slice, None or ...") from None
 
 
 def scatter_slice(x: Operand, *, key: Any, shape: tuple[int, ...]) -> Tensor:
@@ -108,6 +128,7 @@ def scatter_slice(x: Operand, *, key: Any, shape: tuple[int, ...]) -> Tensor:
 
 def take(x: Operand, indices: Operand, /, *, axis: int | None = None) -> Tensor:
     """The slices of x along `axis` at `indices` (one axis, integers); the axis may be left out where x has only one."""
+    x = with_axes("take", x)
     if axis is None:
         if x.ndim != 1:
             raise ValueError(f"take: x has {x.ndim} axes, so say along which: take(x, indices, axis=...)")

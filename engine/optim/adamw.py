@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from ..kernel_table import announce_compilation
 from ..tensor import Tensor
 
 
@@ -45,6 +46,8 @@ class AdamW:
             raise ValueError("AdamW: got no parameters")
         if len({id(p) for p in self.params}) < len(self.params):
             raise ValueError("AdamW: a parameter is listed twice")
+        if any(not isinstance(p, Tensor) or p.node is not None or p.version is None for p in self.params):
+            raise TypeError("AdamW: a parameter must be a Tensor that you made, not an array or an operation's result")
         dtypes = {p.dtype for p in self.params}
         if len(dtypes) > 1 or next(iter(dtypes)).kind != "f":
             raise TypeError(
@@ -72,8 +75,10 @@ class AdamW:
     def step(self) -> float:
         """One update in place. Returns the global norm of the gradients (before clipping), or NaN where there was none.
 
-        Raises RuntimeError where somebody replaced a parameter's array or another optimizer took it over.
+        Raises, before anything is changed: RuntimeError where somebody replaced a parameter's array or another optimizer
+        took it over, ValueError where a `.grad` set by hand has another shape than its parameter.
         """
+        announce_compilation()
         from ...kernels.cpu.adamw import adamw_update, squared_norm
 
         for p, view in zip(self.params, self._views, strict=True):
@@ -81,6 +86,8 @@ class AdamW:
                 raise RuntimeError(
                     "AdamW: a parameter's array was replaced since; make the optimizer after casting or moving it"
                 )
+            if p.grad is not None and p.grad.shape != p.shape:
+                raise ValueError(f"AdamW: a .grad has shape {p.grad.shape}, but its parameter has shape {p.shape}")
         spans = self._spans()
         norm, scale = float("nan"), 1.0
         if self.max_norm is not None:
@@ -102,9 +109,10 @@ class AdamW:
             for p in group["params"]:
                 start, stop = self.offsets[i], self.offsets[i + 1]
                 if p.grad is not None:
-                    home = self.flat_grad[start:stop]
-                    if p.accumulator is None or p.accumulator[0] is not p.grad:  # somebody set .grad by hand
-                        home[:] = p.grad.data.reshape(-1)
+                    made = p.accumulator
+                    if made is None or made[0] is not p.grad or made[1] is not p.grad_home:
+                        # It was set by hand, or is older than this optimizer.
+                        self.flat_grad[start:stop] = p.grad.data.reshape(-1)
                     self.steps[i] += 1
                     p.version[0] += 1  # type: ignore[index]
                     if spans and spans[-1][0] is group and spans[-1][1] == self.steps[i] and spans[-1][3] == start:

@@ -18,11 +18,11 @@ def clip_grad_norm_(parameters: Iterable[Tensor], max_norm: float) -> float:
     norm = math.sqrt(math.fsum(float(np.sum(np.square(grad.data, dtype=np.float64))) for _, grad in with_grad))
     scale = max_norm / (norm + 1e-6)
     if scale < 1.0:
-        for p, grad in with_grad:
-            array = p.accumulator[1] if p.accumulator is not None and p.accumulator[0] is grad else None
-            if array is None:
-                raise RuntimeError(
-                    "clip_grad_norm_: a .grad was set by hand; only gradients from backward can be scaled in place"
-                )
+        ours = [p.accumulator[1] for p, grad in with_grad if p.accumulator is not None and p.accumulator[0] is grad]
+        if len(ours) < len(with_grad):
+            raise RuntimeError(
+                "clip_grad_norm_: a .grad was set by hand; only gradients from backward can be scaled in place"
+            )
+        for array in ours:
             array *= array.dtype.type(scale)
     return norm

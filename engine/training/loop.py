@@ -14,12 +14,13 @@ from __future__ import annotations
 import contextlib
 import json
 import math
+import reprlib
 import signal
 import sys
 import threading
 import time
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +37,9 @@ from .curve import loss_curve_svg
 from .metrics import MetricsLog, read_metrics
 from .progress import ProgressLine
 from .schedule import warmup_cosine
+
+_WHOLE = ("steps", "batch_size", "warmup", "seed", "eval_every", "log_every", "checkpoint_every")
+_FROM_ZERO = ("min_lr", "warmup", "weight_decay", "beta1", "beta2", "seed", "eval_every")
 
 
 @dataclass(frozen=True)
@@ -57,16 +61,9 @@ class TrainingConfig:
     checkpoint_every: int = 250
 
     def __post_init__(self) -> None:
-        for field in fields(self):
-            value = getattr(self, field.name)
-            lowest = (
-                0
-                if field.name in ("min_lr", "warmup", "weight_decay", "beta1", "beta2", "seed", "eval_every")
-                else None
-            )
-            if not math.isfinite(value) or (value <= 0 if lowest is None else value < 0):
-                wanted = "positive" if lowest is None else "0 or above"
-                raise UserError(f"{field.name} is {value}, but it must be {wanted}")
+        for name, value in asdict(self).items():
+            if wanted := _wanted(name, value):
+                raise UserError(f"{name} is {reprlib.repr(value)}, but it must be {wanted}")
         if self.warmup >= self.steps:
             raise UserError(f"warmup is {self.warmup}, but it must be below steps, which is {self.steps}")
         if self.min_lr > self.lr:
@@ -75,10 +72,23 @@ class TrainingConfig:
             raise UserError(f"beta1 is {self.beta1} and beta2 {self.beta2}, but both must be below 1")
 
 
+def _wanted(name: str, value: Any) -> str:
+    """What the setting must be; empty where it is that."""
+    if isinstance(value, bool) or not isinstance(value, int if name in _WHOLE else (int, float)):
+        return "a whole number" if name in _WHOLE else "a number"
+    if value < 0 or (value == 0 and name not in _FROM_ZERO):
+        return "0 or above" if name in _FROM_ZERO else "positive"
+    if name in _WHOLE:
+        bits = 64 if name == "seed" else 31
+        return "" if value < 1 << bits else f"below 2**{bits}"
+    return "" if value < math.inf else "finite"
+
+
 @dataclass(frozen=True)
 class Result:
     """How a run ended."""
 
+    start: int  # the step at which this session began; `step` where a finished run was resumed
     step: int
     finished: bool  # False: interrupted; the folder can be resumed
     first_validation: float | None  # before the first step
@@ -86,25 +96,30 @@ class Result:
     seconds: float  # of this session
 
 
-def open_run(folder: Path, *, resume: bool, overwrite: bool) -> None:
-    """Makes the folder; UserError where it holds another run and nobody said what to do with it."""
-    if folder.exists() and not folder.is_dir():
-        raise UserError(f"--out {folder} is a file, but it must be a folder")
-    run = folder / "run.json"
-    if resume:
-        if not (folder / "checkpoint.safetensors").exists():
-            raise UserError(f"--resume: {folder} holds no checkpoint.safetensors to go on from")
-        return
+def check_folder(
+    folder: Path, *, overwrite: bool, hint: str = "say --resume to go on with it or --overwrite to replace it"
+) -> None:
+    """UserError where a new run cannot begin: a file is in the way, or other things, or a run that must not be lost."""
+    above = next(path for path in (folder, *folder.parents) if path.exists())
+    if not above.is_dir():
+        raise UserError(f"--out: {above} is a file, but it must be a folder")
     if folder.is_dir() and any(folder.iterdir()):
-        if not run.exists():
+        if not (folder / "run.json").exists():
             raise UserError(f"--out {folder} holds files that are no run of handgrad; name an empty or new folder")
         if not overwrite:
-            raise UserError(
-                f"--out {folder} holds another run; say --resume to go on with it or --overwrite to replace it"
-            )
-        models = ("model/config.json", "model/model.safetensors", "model/tokenizer.json")
-        for name in ("checkpoint.safetensors", "metrics.jsonl", "loss.svg", "run.json", *models):
-            (folder / name).unlink(missing_ok=True)
+            raise UserError(f"--out {folder} holds another run; {hint}")
+
+
+def open_run(folder: Path, *, resume: bool, overwrite: bool) -> None:
+    """Makes or empties the folder of a new run, or finds the checkpoint to resume. UserError where it cannot."""
+    if resume:
+        if not (folder / "checkpoint.safetensors").exists():
+            raise UserError(f"--resume: {folder} holds no checkpoint.safetensors to go on from; begin with --text")
+        return
+    check_folder(folder, overwrite=overwrite)
+    models = ("model/config.json", "model/model.safetensors", "model/tokenizer.json")
+    for name in ("checkpoint.safetensors", "metrics.jsonl", "loss.svg", *models):
+        (folder / name).unlink(missing_ok=True)  # all but run.json, which `train` replaces: so it stays a run's folder
     folder.mkdir(parents=True, exist_ok=True)
 
 
@@ -137,31 +152,17 @@ def train(
     """Trains `model` and leaves a run folder; `open_run` has made it.
 
     The model has `loss(x, y)`, `config.block_size` and `parameter_groups(weight_decay)`. Ctrl-C ends the step, writes a
-    checkpoint and returns; pressed twice it stops at once, and the checkpoint before stays.
+    checkpoint and returns; pressed twice it stops at once, and the checkpoint before stays. Raises UserError where the
+    run diverges.
     """
     folder = Path(folder)
     run = _Run(model, tokenizer, train_ids, validation_ids, config, folder, description or {})
     start = run.restore() if resume else run.begin()
-    print(f"handgrad: {process.describe()}", file=sys.stderr)
     began = time.monotonic()
-    step = start
-    tokens = config.batch_size * model.config.block_size
-    with _interruptible() as interrupted, ProgressLine(config.steps, tokens_per_step=tokens) as progress:
-        if run.last is not None:
-            progress.validation(start, run.last)
-        while step < config.steps and not interrupted.is_set():
-            loss, lr, norm = run.step(step)
-            step += 1
-            progress.update(step, loss)
-            if step % config.log_every == 0 or step == config.steps:
-                run.log.append(step, loss=loss, lr=lr, grad_norm=norm, seconds=round(time.monotonic() - began, 3))
-            if step == config.steps or (config.eval_every and step % config.eval_every == 0):
-                progress.validation(step, run.validate(step))
-            if step % config.checkpoint_every == 0 and step < config.steps:
-                run.checkpoint(step)
+    step = run.go_on(start, began) if start < config.steps else start
     run.checkpoint(step)
     run.publish()
-    return Result(step, step == config.steps, run.first, run.last, time.monotonic() - began)
+    return Result(start, step, step >= config.steps, run.first, run.last, time.monotonic() - began)
 
 
 class _Run:
@@ -199,8 +200,30 @@ class _Run:
         self.first = self.validate(0)
         return 0
 
+    def go_on(self, start: int, began: float) -> int:
+        """Trains from step `start` to the end or to an interruption; the steps that are done then."""
+        print(f"handgrad: {process.describe()}", file=sys.stderr)
+        config, step = self.config, start
+        tokens = config.batch_size * self.model.config.block_size
+        quiet = np.errstate(all="ignore")  # a run that diverges ends in one sentence, not in NumPy's warnings
+        with _interruptible() as interrupted, ProgressLine(config.steps, tokens_per_step=tokens) as progress, quiet:
+            if self.last is not None:
+                progress.validation(start, self.last)
+            while step < config.steps and not interrupted.is_set():
+                loss, lr, norm = self.step(step)
+                step += 1
+                progress.update(step, loss)
+                if step % config.log_every == 0 or step == config.steps:
+                    seconds = round(time.monotonic() - began, 3)
+                    self.log.append(step, loss=loss, lr=lr, grad_norm=norm, seconds=seconds)
+                if step == config.steps or (config.eval_every and step % config.eval_every == 0):
+                    progress.validation(step, self.validate(step))
+                if step % config.checkpoint_every == 0 and step < config.steps:
+                    self.checkpoint(step)
+        return step
+
     def step(self, step: int) -> tuple[float, float, float]:
-        """One update. Returns (loss, learning rate, norm of the gradients). UserError where the loss is not finite."""
+        """One update. Returns (loss, learning rate, norm of the gradients). UserError where one is not finite."""
         config = self.config
         lr = warmup_cosine(step, lr=config.lr, min_lr=config.min_lr, warmup=config.warmup, total=config.steps)
         for group in self.optimizer.param_groups:
@@ -208,16 +231,16 @@ class _Run:
         x, y = self.blocks.draw()
         loss = self.model.loss(x, y)
         value = loss.item()
-        if not math.isfinite(value):
-            raise UserError(
-                f"the loss became {value} at step {step}: try a lower --lr; the last checkpoint is as it was"
-            )
+        _finite("loss", value, step)
         self.optimizer.zero_grad()
         loss.backward()
-        return value, lr, self.optimizer.step()
+        norm = self.optimizer.step()
+        _finite("norm of the gradients", norm, step)
+        return value, lr, norm
 
     def validate(self, step: int) -> float:
         self.last = validation_loss(self.model, self.validation)
+        _finite("validation loss", self.last, step)
         self.log.append(step, validation_loss=self.last)
         return self.last
 
@@ -260,12 +283,23 @@ class _Run:
         loss_curve_svg(read_metrics(self.folder / "metrics.jsonl"), self.folder / "loss.svg")
 
 
+def _finite(what: str, value: float, step: int) -> None:
+    if not math.isfinite(value):
+        raise UserError(f"the {what} became {value} at step {step}: try a lower --lr")
+
+
 def read_run(folder: Path) -> dict[str, Any]:
-    """The content of run.json; UserError where it is missing or broken."""
+    """The content of run.json, with its parts of the right types; UserError where it is missing or broken."""
+    path = folder / "run.json"
+    text = read_text(path)
     try:
-        return json.loads(read_text(folder / "run.json"))
-    except json.JSONDecodeError as error:
-        raise UserError(f"{folder / 'run.json'} is broken: it is not JSON ({error})") from error
+        settings = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise UserError(f"{path} is broken: it is not JSON ({error})") from error
+    for name, kind in (("text", list), ("sha256", str), ("model", dict), ("training", dict)):
+        if not isinstance(settings, dict) or not isinstance(settings.get(name), kind):
+            raise UserError(f"{path} is broken: it must be an object with a {kind.__name__} called {name!r}")
+    return settings
 
 
 @contextlib.contextmanager

@@ -11,6 +11,7 @@ import time
 from pathlib import Path
 from typing import BinaryIO
 
+import ml_dtypes
 import numpy as np
 import pytest
 import safetensors.numpy
@@ -161,6 +162,15 @@ def test_missing_and_broken_tensor_files(tmp_path: Path) -> None:
         path.write_bytes(broken)
         with pytest.raises(UserError, match="is not a whole safetensors file"):
             load_tensors(path)
+
+
+def test_bfloat16_loads_in_a_process_that_knows_it_from_nowhere_else(tmp_path: Path) -> None:
+    save_tensors(tmp_path / "m.safetensors", {"a": np.array([1.5, -2.0], ml_dtypes.bfloat16)})
+    code = (
+        "import sys; from handgrad.engine.files import load_tensors; print(load_tensors(sys.argv[1])[0]['a'].tolist())"
+    )
+    command = [sys.executable, "-c", code, str(tmp_path / "m.safetensors")]
+    assert subprocess.run(command, capture_output=True, text=True, check=True).stdout == "[1.5, -2.0]\n"
 
 
 def test_text_keeps_its_newlines(tmp_path: Path) -> None:

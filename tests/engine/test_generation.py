@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
+import warnings
 from collections.abc import Iterator
 from typing import Any
 
@@ -90,6 +91,21 @@ def test_extreme_logits_stay_probabilities(x: list[float]) -> None:
         assert p[int(np.argmax(x))] > 0
 
 
+@pytest.mark.parametrize("x", [[np.nan, 0.0], [np.inf, 0.0], [-np.inf, -np.inf]])
+def test_logits_without_a_largest_are_a_sentence(x: list[float]) -> None:
+    with pytest.raises(
+        UserError, match=r"^generate: the model's largest logit is -?(nan|inf), so its weights are of no use"
+    ):
+        probabilities(np.array(x, np.float32), **PLAIN)
+
+
+def test_a_tiny_temperature_is_argmax_without_warnings() -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        p = probabilities(np.array([0.0, 2.0, 1.0], np.float32), temperature=1e-320, top_k=None, top_p=None)
+    assert p.tolist() == [0.0, 1.0, 0.0]
+
+
 def test_draws_follow_the_distribution() -> None:
     x, n = np.log(np.array([0.5, 0.25, 0.15, 0.1])), 3000
     tokens = np.fromiter(generate(Fixed(x), np.array([0]), n, generator=Generator(3)), int)
@@ -101,7 +117,11 @@ def test_what_has_no_weight_is_never_drawn(monkeypatch: pytest.MonkeyPatch) -> N
     """Also where the draw is the largest that there is and rounding leaves the sum below it, or the smallest."""
     for drawn in (0.0, 1.0 - 2.0**-32, 1.0 - 2.0**-53):
         monkeypatch.setattr(Generator, "uniform", lambda *_, drawn=drawn: np.array(drawn))
-        for x in ([-np.inf, 1.0, -np.inf], [0.0, 0.1, 0.2, -np.inf], [0.0] * 10 + [-np.inf]):  # ten tenths are less than 1
+        for x in (
+            [-np.inf, 1.0, -np.inf],
+            [0.0, 0.1, 0.2, -np.inf],
+            [0.0] * 10 + [-np.inf],
+        ):  # ten tenths are less than 1
             (token,) = generate(Fixed(x), np.array([0]), 1)
             assert np.isfinite(x[token])
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
+import ml_dtypes
 import numpy as np
 import pytest
 
@@ -168,6 +169,17 @@ def test_files_from_elsewhere() -> None:
         ({"resid_pdrop": "much"}, "resid_pdrop"),
         ({"resid_pdrop": None}, "resid_pdrop"),
         ({"resid_pdrop": [0.1]}, "resid_pdrop"),
+        ({"bias": "no"}, "GPT: bias is 'no', but it must be true or false"),
+        (
+            {"activation_function": "relu"},
+            'config.json says activation_function "relu", but .* "gelu_new" or "gelu_pyt',
+        ),
+        ({"tie_word_embeddings": False}, "config.json says tie_word_embeddings false, but .* only true"),
+        ({"scale_attn_weights": False}, "config.json says scale_attn_weights false"),
+        ({"scale_attn_by_inverse_layer_idx": True}, "config.json says scale_attn_by_inverse_layer_idx true"),
+        ({"layer_norm_epsilon": 0.0}, "GPT: layer_norm_epsilon is 0.0"),
+        ({"layer_norm_epsilon": "1e-5"}, "GPT: layer_norm_epsilon is '1e-5'"),
+        ({"n_layer": 10**400}, r"GPT: vocab_size 11, .* make more than 2\*\*40 parameters"),
         ({"n_layer": 3}, "model.safetensors does not fit config.json: .*missing: .*transformer.h.2"),
         ({"n_layer": 1}, "model.safetensors does not fit config.json: .*unexpected: .*transformer.h.1"),
         ({"n_embd": 16}, "model.safetensors does not fit config.json: .*shape"),
@@ -177,6 +189,27 @@ def test_a_broken_config_is_one_sentence(change: dict[str, Any], sentence: str) 
     config, arrays = gpt().to_files()
     with pytest.raises(UserError, match=sentence):
         GPT.from_files({**config, **change}, arrays)
+
+
+def test_an_output_weight_of_its_own_is_refused() -> None:
+    config, arrays = gpt().to_files()
+    other = {**arrays, "lm_head.weight": arrays["transformer.wte.weight"] + 1}
+    with pytest.raises(UserError, match=r"has an lm_head.weight that differs from transformer.wte.weight"):
+        GPT.from_files(config, other)
+
+
+def test_the_epsilon_of_the_norms_is_kept() -> None:
+    model = gpt(layer_norm_epsilon=1e-2)
+    again = GPT.from_files(*model.to_files())
+    assert again.config.layer_norm_epsilon == again.transformer.h[1].ln_2.eps == again.transformer.ln_f.eps == 1e-2
+    assert np.array_equal(again.eval()(IDS).data, model.eval()(IDS).data)
+
+
+def test_bfloat16_weights_load_as_float32() -> None:
+    config, arrays = gpt().to_files()
+    model = GPT.from_files(config, {name: a.astype(ml_dtypes.bfloat16) for name, a in arrays.items()})
+    want = arrays["transformer.wte.weight"].astype(ml_dtypes.bfloat16).astype(np.float32)
+    assert np.array_equal(model.lm_head.weight.data, want)
 
 
 @pytest.mark.parametrize("missing", ["vocab_size", "n_positions", "n_embd"])

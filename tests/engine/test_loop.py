@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+import warnings
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,7 @@ from handgrad.engine.errors import UserError
 from handgrad.engine.files import load_tensors
 from handgrad.engine.models import load_model
 from handgrad.engine.models.gpt import GPT, GPTConfig
+from handgrad.engine.optim import AdamW
 from handgrad.engine.text.batches import consecutive_blocks
 from handgrad.engine.text.corpora import train_validation_split
 from handgrad.engine.text.tokenizer import CharacterTokenizer
@@ -164,6 +166,7 @@ def test_two_interruptions_and_a_resume_of_a_finished_run(
     assert everything(tmp_path / "r") == everything(straight)
     result = run(tmp_path / "r", resume=True)
     assert result.finished
+    assert result.start == result.step == CONFIG.steps
     assert everything(tmp_path / "r") == everything(straight)
 
 
@@ -207,6 +210,23 @@ def test_a_loss_that_is_not_finite_is_a_sentence(tmp_path: Path, monkeypatch: py
     assert run(tmp_path / "r", resume=True).finished  # from the checkpoint before
 
 
+def test_a_run_that_diverges_ends_in_a_sentence_without_warnings(tmp_path: Path) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", RuntimeWarning)
+        with pytest.raises(UserError, match=r"^the [a-z ]+ became (nan|inf) at step \d+: try a lower --lr$"):
+            run(tmp_path / "r", replace(CONFIG, lr=1e30))
+
+
+def test_a_checkpoint_never_holds_weights_that_diverged(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The last loss was fine, but the gradients were not: no checkpoint after that, and no model that was published."""
+    stepped = AdamW.step
+    monkeypatch.setattr(AdamW, "step", lambda self: (stepped(self), math.inf)[1])
+    with pytest.raises(UserError, match=r"^the norm of the gradients became inf at step 0: try a lower --lr$"):
+        run(tmp_path / "r", replace(CONFIG, steps=3, checkpoint_every=1))
+    assert not (tmp_path / "r" / "checkpoint.safetensors").exists()
+    assert not (tmp_path / "r" / "model").exists()
+
+
 def test_a_checkpoint_of_another_model_is_refused(straight: Path, tmp_path: Path) -> None:
     run(tmp_path / "r", replace(CONFIG, steps=3))
     wider = GPT(GPTConfig(len(TOKENIZER), block_size=8, n_layer=2, n_head=2, n_embd=20))
@@ -224,14 +244,19 @@ def test_a_checkpoint_of_another_model_is_refused(straight: Path, tmp_path: Path
         ({"steps": 0}, "steps is 0, but it must be positive"),
         ({"batch_size": -1}, "batch_size is -1, but it must be positive"),
         ({"lr": 0.0}, "lr is 0.0"),
-        ({"lr": math.nan}, "lr is nan"),
+        ({"lr": math.nan}, "lr is nan, but it must be finite"),
         ({"clip": math.inf}, "clip is inf"),
         ({"seed": -1}, "seed is -1, but it must be 0 or above"),
-        ({"seed": 2**64}, "seed is 18446744073709551616"),
+        ({"seed": 2**64}, r"seed is 18446744073709551616, but it must be below 2\*\*64"),
         ({"warmup": 14}, "warmup is 14, but it must be below steps"),
         ({"min_lr": 1.0}, "min_lr is 1.0, but it must be at most lr"),
         ({"beta2": 1.0}, "beta1 is 0.9 and beta2 1.0"),
-        ({"steps": 2.5}, "steps is 2.5"),
+        ({"steps": 2.5}, "steps is 2.5, but it must be a whole number"),
+        ({"steps": True}, "steps is True, but it must be a whole number"),
+        ({"steps": "5"}, "steps is '5', but it must be a whole number"),
+        ({"steps": int("9" * 400)}, r"steps is 9+\.\.\.9+, but it must be below 2\*\*31"),
+        ({"lr": "fast"}, "lr is 'fast', but it must be a number"),
+        ({"lr": math.inf}, "lr is inf, but it must be finite"),
     ],
 )
 def test_senseless_settings_are_sentences(changes: dict[str, Any], sentence: str) -> None:

@@ -42,7 +42,7 @@ def test_settle_before_numpy_sets_everything_and_loads_neither() -> None:
         "OPENBLAS_NUM_THREADS": cores,
         "NUMBA_NUM_THREADS": cores,
     }
-    rest = {"threads": int(cores), "malloc": "keeps freed memory", "missed": []}
+    rest = {"threads": int(cores), "malloc": "keeps freed memory", "one_pool": False, "missed": []}
     assert result["settings"] == variables | rest
     assert result["describe"] == f"threads {cores} · omp, spin 3000 · OpenBLAS timeout 12 · malloc keeps freed memory"
     assert result["extra"] is False

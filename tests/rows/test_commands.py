@@ -4,6 +4,7 @@ import pytest
 
 from handgrad.engine.cli import check, explain
 from handgrad.engine.errors import UserError
+from handgrad.engine.testing.report import Check
 from handgrad.reference.table import ROWS
 
 
@@ -12,6 +13,21 @@ def test_check_prints_a_table_and_a_summary(capsys):
     out = capsys.readouterr().out
     assert "\x1b" not in out and max(map(len, out.splitlines())) <= 103
     assert "2 operations in 2 versions: all passed; 6 of 6 planted wrong gradients rejected" in out
+
+
+@pytest.mark.parametrize("columns", [60, 80, 99, 100])
+def test_check_fits_the_lines_or_leaves_something_out(columns):
+    lines = [
+        check.Line(check.find("softmax"), "numba 01_naive", None),
+        check.Line(check.find("packed_attention"), "formula", None),
+    ]
+    for line in lines:
+        names = ("definition", "vjp", "float32", "value float64", "gradient float64", "value float32")
+        line.report = check.Report("op", 0, {name: Check(name, 1.25e-16, 3e-14) for name in names})
+    table = [text.plain for text in check._table(lines, columns)]
+    assert max(map(len, table)) <= max(columns, 80)
+    assert all(("1e-16 / 3e-14" in row) == (columns >= 98) for row in table[2:])
+    assert table[2].startswith("softmax           numba 01_naive  ") and table[2].endswith("pass")
 
 
 def test_check_counts_false_alarms(capsys):
