@@ -202,6 +202,7 @@ class _Run:
 
     def go_on(self, start: int, began: float) -> int:
         """Trains from step `start` to the end or to an interruption; the steps that are done then."""
+        process.join_pools()
         print(f"handgrad: {process.describe()}", file=sys.stderr)
         config, step = self.config, start
         tokens = config.batch_size * self.model.config.block_size
