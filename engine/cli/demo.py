@@ -13,7 +13,7 @@ from ..testing.model_gradients import compare_gradients
 from ..text.batches import RandomBlocks
 from ..text.corpora import describe_text, python_topics
 from ..training.loop import TrainingConfig, check_folder
-from . import generate, train
+from . import generate, program, train
 from .options import from_options
 
 PROMPT = "The "
@@ -49,7 +49,9 @@ def run(out: Path, steps: int, *, overwrite: bool) -> int:
             f"  {found.dtype} kernels ({found.calls} calls) against float64 formulas: "
             f"worst relative difference {found.worst:.1e} ({found.parameter})"
         )
-    print(f"\nWrote {out}/model, {out}/metrics.jsonl and {out}/loss.svg. Next: handgrad generate {out} --prompt 'A '")
+    print(
+        f"\nWrote {out}/model, {out}/metrics.jsonl and {out}/loss.svg. Next: {program()} generate {out} --prompt 'A '"
+    )
     if not agree:
         print("The gradients disagree: that is a bug.")
     return 0 if agree else 1

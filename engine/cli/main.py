@@ -122,7 +122,7 @@ def explain(
 @app.command(epilog="Example: handgrad demo --out runs/demo")
 def demo(
     out: Annotated[Path, typer.Option(help="Run folder.")] = Path("runs/demo"),
-    steps: Annotated[int, typer.Option(help="Updates of the weights.")] = 1500,
+    steps: Annotated[int, typer.Option(help="Updates of the weights.")] = 2400,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the run in --out.")] = False,
 ) -> None:
     """Train a small GPT on the text that every Python carries, generate with it, and check its gradients."""

@@ -15,6 +15,7 @@ from ..models.gpt import GPT, GPTConfig
 from ..text.corpora import describe_text, python_topics, train_validation_split
 from ..text.tokenizer import CharacterTokenizer
 from ..training.loop import Result, TrainingConfig, check_folder, open_run, read_run, train
+from . import program
 from .options import OPTIONS, from_options
 
 MODEL_DEFAULTS: dict[str, Any] = {
@@ -101,7 +102,7 @@ def report(result: Result, out: Path) -> int:
     """Says how the run ended; the exit code."""
     if not result.finished:
         print(
-            f"interrupted after step {result.step}; go on with: handgrad train gpt --resume --out {out}",
+            f"interrupted after step {result.step}; go on with: {program()} train gpt --resume --out {out}",
             file=sys.stderr,
         )
         return 130
@@ -113,5 +114,5 @@ def report(result: Result, out: Path) -> int:
     print(
         f"validation loss {result.first_validation:.4f} before, {result.last_validation:.4f} after {result.step} steps"
     )
-    print(f"wrote {out}/model, {out}/metrics.jsonl and {out}/loss.svg; try: handgrad generate {out}")
+    print(f"wrote {out}/model, {out}/metrics.jsonl and {out}/loss.svg; try: {program()} generate {out}")
     return 0
