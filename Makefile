@@ -17,7 +17,7 @@ test: $(STAMP)
 	$(BIN)/python -m pytest -q --ignore=tests/peers
 
 test-peers: $(STAMP)
-	$(BIN)/python -m pytest -q tests/peers
+	$(BIN)/python -m pytest -q tests/peers tests/kernels/test_adamw.py tests/test_checker.py
 
 lint: $(STAMP)
 	$(BIN)/ruff check .
