@@ -152,7 +152,7 @@ def attention_forward_02_tiled(q_at, k_at, v_at, y_at, sizes, causal, masks, sca
 
 @jit(parallel=True)
 def attention_forward_03_threads(q_at, k_at, v_at, y_at, sizes, causal, masks, scale, lses):
-    """Heads on all threads: close to 2 times rung 02 on two cores."""
+    """Heads on all threads: 1.3 times rung 02 on two cores (48 heads of 64 x 32: 397 to 301 us), waking them included."""
     for head in prange(lses.shape[0]):
         attention_forward_02_tiled(q_at, k_at, v_at, y_at, sizes, causal, masks, scale, lses, np.int64(head))
 
@@ -279,7 +279,7 @@ def attention_vjp_02_tiled(
 def attention_vjp_03_threads(
     dy_at, y_at, q_at, k_at, v_at, dq_at, dk_at, dv_at, sizes, causal, masks, scale, lses, want, add
 ):  # fmt: skip
-    """Heads on all threads: close to 2 times rung 02 on two cores."""
+    """Heads on all threads: 1.35 times rung 02 on two cores (48 heads of 64 x 32: 1041 to 770 us), waking them included."""
     for head in prange(lses.shape[0]):
         attention_vjp_02_tiled(
             dy_at, y_at, q_at, k_at, v_at, dq_at, dk_at, dv_at, sizes, causal, masks, scale, lses, want, add,
