@@ -48,7 +48,7 @@ def main() -> None:
             f"{arguments.text} is absent: this bench needs tinyshakespeare.txt (1,115,394 characters, karpathy/char-rnn, "
             "data/tinyshakespeare/input.txt); name it with --text PATH"
         )
-    text = {"path": str(arguments.text), "sha256": hashlib.sha256(arguments.text.read_bytes()).hexdigest()}
+    text = {"file": arguments.text.name, "sha256": hashlib.sha256(arguments.text.read_bytes()).hexdigest()}
     if text["sha256"] != SHA256:
         print(
             f"NOTE: {arguments.text} is not the usual tinyshakespeare; the published figure does not apply",

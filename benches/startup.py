@@ -112,7 +112,7 @@ def first_step(cache: str) -> dict[str, Any]:
     return {
         "seconds": round(seconds, 3),
         "loss": float(loss),
-        "said": said.strip(),
+        "said": said.strip().split(" and kept in")[0],  # the folder is this machine's
         "parts": {name: round(float(part), 3) for name, part in zip(names, parts, strict=True)},
     }
 

@@ -1,6 +1,6 @@
 """The process settings that decide speed: threads, how long idle threads spin, what malloc does with freed memory.
 
-Measured on two cores with a 10-million-parameter step: two thread pools that spin against each other, 292 ms; spinning
+Measured on two cores, a step of nanoGPT's small model: two thread pools that spin against each other, 292 ms; spinning
 briefly (GOMP_SPINCOUNT, OPENBLAS_THREAD_TIMEOUT), 32 ms. Fresh arrays that fault their pages in again, 42 ms; malloc
 that keeps what was freed, 30 ms. pools.py goes one step further and makes one pool of the two.
 

@@ -88,12 +88,12 @@ def _wanted(name: str, value: Any) -> str:
 class Result:
     """How a run ended."""
 
-    start: int  # the step at which this session began; `step` where a finished run was resumed
+    start: int  # the step at which this call began; `step` where a finished run was resumed
     step: int
     finished: bool  # False: interrupted; the folder can be resumed
     first_validation: float | None  # before the first step
     last_validation: float | None
-    seconds: float  # of this session
+    seconds: float  # of this call
 
 
 def check_folder(
