@@ -145,7 +145,7 @@ def _add(slots: dict[Any, list[Any]], owned: set[Edge], edge: Edge, dx: Any) -> 
     target, index = edge
     slot = slots.get(target)
     if slot is None:
-        slot = slots[target] = [None] * (len(target.op.outputs) if type(target) is Node else 1)
+        slot = slots[target] = [None] * (1 if type(target) is Tensor or target.op.single else len(target.y))
     if slot[index] is None:
         slot[index] = dx
     elif edge in owned:
@@ -162,25 +162,25 @@ def _vjp(node: Node, dys: list[Any], wanted: tuple[bool, ...], lent: list[Any]) 
         if type(dy) is np.ndarray:
             dy.setflags(write=False)
     if node.kernel is not None:
-        d = dys[0] if len(dys) == 1 else tuple(dys)
+        d = dys[0] if node.op.single else tuple(dys)
         return node.kernel.vjp(
             d, node.y, *node.saved, residuals=node.residuals, wanted=wanted, into=lent, **node.params
         )
-    return _formula(node, _filled(dys, node.y, np.asarray), node.y, node.saved, wanted)
+    return _formula(node, _filled(node, dys, np.asarray), node.y, node.saved, wanted)
 
 
 def _vjp_on_tensors(node: Node, dys: list[Any], wanted: tuple[bool, ...]) -> tuple[Any, ...]:
     """The formula on Tensors that are connected to the graph where their arrays came from."""
     saved = [_connected(a, edge) for a, edge in zip(node.saved, node.edges, strict=True)]
-    ys = [_connected(a, (node, i)) for i, a in enumerate(node.y if len(dys) > 1 else (node.y,))]
-    return _formula(node, _filled(dys, node.y, wrap), ys[0] if len(dys) == 1 else tuple(ys), saved, wanted)
+    ys = [_connected(a, (node, i)) for i, a in enumerate((node.y,) if node.op.single else node.y)]
+    return _formula(node, _filled(node, dys, wrap), ys[0] if node.op.single else tuple(ys), saved, wanted)
 
 
-def _filled(dys: list[Any], y: Any, make: Callable[[Any], Any]) -> Any:
+def _filled(node: Node, dys: list[Any], make: Callable[[Any], Any]) -> Any:
     """What a formula takes as dy: zeros stand for an output that nobody used."""
-    if len(dys) == 1:
+    if node.op.single:
         return dys[0]
-    return tuple([make(np.zeros(s.shape, s.dtype)) if d is None else d for d, s in zip(dys, y, strict=True)])
+    return tuple([make(np.zeros(s.shape, s.dtype)) if d is None else d for d, s in zip(dys, node.y, strict=True)])
 
 
 def _formula(node: Node, dy: Any, y: Any, saved: Any, wanted: tuple[bool, ...]) -> tuple[Any, ...]:

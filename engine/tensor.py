@@ -286,7 +286,7 @@ def apply(op: Op, *xs: Any, **params: Any) -> Any:
         return apply(op, Tensor(xs[0]), *xs[1:], **params)  # numbers alone: the first one says the dtype
     validate(op, arrays, params)
     y, residuals, kernel = OBSERVER[0].forward(run, op, arrays, params) if OBSERVER else run(op, arrays, params)
-    single = len(op.outputs) == 1
+    single = op.single
     outputs = (wrap(y),) if single else tuple([wrap(a) for a in y])
     if track and state.record:
         node = _record(op, xs, arrays, params, outputs, residuals, kernel)
@@ -336,7 +336,7 @@ def _record(op: Op, xs: Any, arrays: list[Any], params: Any, outputs: Any, resid
             j += 1
     node.wanted = tuple(wanted)
     ys = [t.data if op.reads_y else Spec(t.data.shape, t.data.dtype) for t in outputs]
-    node.y = ys[0] if len(ys) == 1 else tuple(ys)
+    node.y = ys[0] if op.single else tuple(ys)
     return node
 
 

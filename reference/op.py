@@ -73,7 +73,7 @@ class Op:
     vjp: Callable[..., tuple[Any, ...]]
     jvp: Callable[..., Any]
     inputs: tuple[str, ...]  # names; a last one that starts with "*" stands for any number
-    outputs: tuple[str, ...] = ("y",)
+    outputs: tuple[str, ...] = ("y",)  # a last one that starts with "*" stands for any number: y is a tuple, even of one
     reads: tuple[str, ...] = ()  # what vjp reads as DATA ("y": the outputs); the rest arrives as Spec
     nondiff: tuple[str, ...] = ()  # ids, masks: their cotangent is None
     takes_wanted: bool = False  # vjp accepts wanted=(bool, ...), one an input, and may return None where it is False
@@ -87,6 +87,9 @@ class Op:
     """check(*specs, **params) raises ValueError with a sentence; for what a signature cannot say."""
     draw: Callable[[np.random.Generator], Sample] | None = field(default=None, kw_only=True)
     """A random Sample where shapes and parameters depend on each other; otherwise shapes come from the signature."""
+    analytic: bool = field(default=True, kw_only=True)
+    """Whether `forward` on complex numbers is the analytic continuation (no abs, max or erf inside that counts): then the
+    imaginary part of forward(x + i h v) / h is the exact derivative along v, for h so small that h^2 vanishes."""
     domain: Mapping[str, str] = field(default_factory=dict, kw_only=True)
     """Where an input is defined and smooth: input -> "real" (default), "positive", "nonzero", "distinct" (no two values
     near each other along any axis: away from ties), "id:LETTER" (integers below that length of the signature), "mask"."""
@@ -109,15 +112,21 @@ class Op:
         if unknown:
             raise ValueError(f"{self.name}: reads names {sorted(unknown)}, which is neither an input nor y")
         object.__setattr__(self, "variadic", variadic)
+        object.__setattr__(self, "single", len(self.outputs) == 1 and not self.outputs[0].startswith("*"))
         object.__setattr__(self, "reads_y", "y" in self.reads)
         object.__setattr__(self, "read_inputs", tuple(name.lstrip("*") in self.reads for name in self.inputs))
         object.__setattr__(self, "differentiable", tuple(name not in self.nondiff for name in self.inputs))
 
     # Derived once, because the engine asks at every call.
     variadic: bool = field(init=False, repr=False, default=False)
+    single: bool = field(init=False, repr=False, default=True)  # y is an array, not a tuple
     reads_y: bool = field(init=False, repr=False, default=False)
     read_inputs: tuple[bool, ...] = field(init=False, repr=False, default=())
     differentiable: tuple[bool, ...] = field(init=False, repr=False, default=())
+
+    def output_name(self, k: int) -> str:
+        """Output number k in a sentence."""
+        return f"{self.outputs[0][1:]}[{k}]" if self.outputs[0].startswith("*") else self.outputs[k]
 
     def signature_for(self, **params: Any) -> Signature | None:
         """The parsed signature for these parameters, or None."""

@@ -168,11 +168,11 @@ def generic(op: Op, sample: Sample | None, title: Say, say: Say) -> None:
         say(f"{name:<12} {value}")
     result = op.forward(*sample.inputs, **sample.params)
     ys = result if isinstance(result, tuple) else (result,)
-    for name, y in zip(op.outputs, ys, strict=True):
+    for name, y in zip(map(op.output_name, range(len(ys))), ys, strict=True):
         show(say, name, y)
     title("Example, backward")
     dys = tuple(_cotangent(y, k) for k, y in enumerate(ys))
-    for name, dy in zip(op.outputs, dys, strict=True):
+    for name, dy in zip(map(op.output_name, range(len(dys))), dys, strict=True):
         show(say, f"d{name}", dy, "a random cotangent")
     extra: dict[str, Any] = {}
     if op.takes_wanted:

@@ -10,6 +10,21 @@ from ...reference import table as t
 from ..door import operand
 from ..tensor import Tensor, apply
 
+__all__ = [
+    "add",
+    "astype",
+    "divide",
+    "exp",
+    "log",
+    "multiply",
+    "negative",
+    "power",
+    "sqrt",
+    "subtract",
+    "tanh",
+    "where",
+]
+
 Operand = Any  # Tensor, NumPy array or Python number
 
 
@@ -71,11 +86,6 @@ def tanh(x: Operand) -> Tensor:
     return apply(t.TANH, x)
 
 
-def gelu(x: Operand) -> Tensor:
-    """x times (nearly) the normal distribution function of x, in its tanh form."""
-    return apply(t.GELU, x)
-
-
 def where(condition: Operand, x1: Operand, x2: Operand) -> Tensor:
     """x1 where the boolean `condition` is True, x2 elsewhere."""
     return apply(t.WHERE, condition, x1, x2)
@@ -84,13 +94,3 @@ def where(condition: Operand, x1: Operand, x2: Operand) -> Tensor:
 def astype(x: Operand, dtype: Any, *, copy: bool = True) -> Tensor:
     """The same numbers in another dtype; differentiable between floating point dtypes."""
     return apply(t.ASTYPE, x, dtype=np.dtype(dtype))
-
-
-def dropout(x: Operand, mask: Operand, *, p: float) -> Tensor:
-    """x / (1 - p) where the boolean `mask` is True, 0 elsewhere; nn.Dropout draws the mask.
-
-    p: the probability with which an element was dropped, 0 <= p < 1.
-    """
-    if not 0.0 <= p < 1.0:
-        raise ValueError(f"dropout: p is {p}, but a probability of dropping must be at least 0 and below 1")
-    return apply(t.DROPOUT, x, mask if isinstance(mask, Tensor) else Tensor(np.asarray(mask), copy=False), p=float(p))

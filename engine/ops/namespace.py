@@ -12,7 +12,18 @@ from typing import Any
 import numpy as np
 
 from ..tensor import Tensor, plain
-from . import elementwise, products, reductions, shape
+from . import (
+    activations,
+    contraction,
+    elementary,
+    elementwise,
+    losses,
+    products,
+    reductions,
+    shape,
+    standard,
+    transformer,
+)
 
 _CREATION = ("arange", "empty", "eye", "full", "linspace", "ones", "zeros")
 _LIKE = ("empty_like", "full_like", "ones_like", "zeros_like")
@@ -26,16 +37,8 @@ _CONSTANTS = (
     "bool", "e", "finfo", "float32", "float64", "iinfo", "inf", "int16", "int32", "int64", "int8", "nan", "newaxis", "pi",
     "uint16", "uint32", "uint64", "uint8",
 )  # fmt: skip
-_DIFFERENTIABLE = (
-    *(getattr(elementwise, name) for name in (
-        "add", "astype", "divide", "dropout", "exp", "gelu", "log", "multiply", "negative", "power", "sqrt", "subtract",
-        "tanh", "where")),
-    *(getattr(reductions, name) for name in ("layer_norm", "max", "mean", "softmax", "sum")),
-    *(getattr(shape, name) for name in (
-        "broadcast_to", "concat", "expand_dims", "getitem", "matrix_transpose", "permute_dims", "reshape", "scatter_slice",
-        "squeeze", "stack", "take")),
-    *(getattr(products, name) for name in (
-        "attention", "cross_entropy", "embedding", "linear", "lstm_cell", "matmul", "packed_attention", "scatter_rows")),
+_MODULES = (
+    activations, contraction, elementary, elementwise, losses, products, reductions, shape, standard, transformer,
 )  # fmt: skip
 
 
@@ -46,8 +49,9 @@ class Namespace:
 
     def __init__(self, xp: Any) -> None:
         self._xp = xp
-        for function in _DIFFERENTIABLE:
-            setattr(self, function.__name__, function)
+        for module in _MODULES:
+            for name in module.__all__:
+                setattr(self, name, getattr(module, name))
         for name in _CONSTANTS:
             setattr(self, name, getattr(xp, name))
         for name in _CREATION:

@@ -7,6 +7,8 @@ from ..tensor import Tensor, apply
 from .elementwise import Operand, with_axes
 from .shape import checked, constant, reshape
 
+__all__ = ["attention", "embedding", "linear", "lstm_cell", "matmul", "packed_attention", "scatter_rows"]
+
 
 def matmul(x1: Operand, x2: Operand, /) -> Tensor:
     """Matrix product of the last two axes; (..., m, k) @ (..., k, n) -> (..., m, n). A vector counts as a row or a column."""
@@ -36,13 +38,6 @@ def embedding(weight: Operand, ids: Operand) -> Tensor:
 def scatter_rows(x: Operand, ids: Operand, *, n: int) -> Tensor:
     """(n, c) whose row v is the sum of the rows r of x (R, c) with ids[r] == v: the transpose of embedding."""
     return apply(t.SCATTER_ROWS, x, checked("scatter_rows", "ids", ids, "the result", n, "rows"), n=n)
-
-
-def cross_entropy(logits: Operand, targets: Operand) -> Tensor:
-    """Mean over all rows of -log softmax(logits)[target]. logits (..., v), targets (...) integers -> one number."""
-    logits = with_axes("cross_entropy", logits)
-    ids = checked("cross_entropy", "targets", targets, "logits", logits.shape[-1], "classes")
-    return apply(t.CROSS_ENTROPY, logits, ids)
 
 
 def attention(

@@ -8,6 +8,8 @@ from ...reference import table as t
 from ..tensor import Tensor, apply
 from .elementwise import Operand, with_axes
 
+__all__ = ["max", "mean", "softmax", "sum"]
+
 Axis = Any  # None for all axes, an int, or a tuple of ints
 
 
@@ -47,9 +49,3 @@ def softmax(x: Operand, *, axis: int = -1) -> Tensor:
     """exp(x) / sum exp(x) along `axis`, whose entries sum to one."""
     x = with_axes("softmax", x)
     return apply(t.SOFTMAX, x, axis=normal_axis("softmax", axis, x.ndim))
-
-
-def layer_norm(x: Operand, weight: Operand, bias: Operand | None = None, *, eps: float = 1e-5) -> Tensor:
-    """(x - mean) / sqrt(variance + eps) * weight + bias over the last axis. x (..., n), weight and bias (n)."""
-    arguments = (x, weight) if bias is None else (x, weight, bias)
-    return apply(t.LAYER_NORM, *arguments, eps=float(eps))

@@ -12,6 +12,11 @@ from ..tensor import Tensor, apply
 from .elementwise import Operand, with_axes
 from .reductions import normal_axis
 
+__all__ = [
+    "broadcast_to", "concat", "expand_dims", "getitem", "matrix_transpose", "permute_dims", "reshape", "scatter_slice",
+    "squeeze", "stack", "take",
+]  # fmt: skip
+
 
 def reshape(x: Operand, /, shape: Any, *, copy: bool | None = None) -> Tensor:
     """The same numbers, row by row, in `shape`; one length may be -1 and is worked out."""

@@ -197,7 +197,7 @@ def against_definition(case: Case) -> None:
         again = [case.subject.forward(inputs, case.params) for inputs in moved]
     want = want if isinstance(want, tuple) else (want,)
     for k, (y, textbook, allowed) in enumerate(zip(got, want, case.limit(got, again), strict=True)):
-        case.compare("definition", op.outputs[k], y, textbook, allowed, " by the definition")
+        case.compare("definition", op.output_name(k), y, textbook, allowed, " by the definition")
 
 
 def _agreement(case: Case) -> None:

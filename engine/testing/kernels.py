@@ -33,7 +33,7 @@ def agreement(case: Case, dtype: Any) -> None:
     again = [row.forward(tuple(jitter(x, eps, case.rng) for x in exact), params) for _ in range(JITTERS)]
     got_ys = case.subject.forward(xs, params)
     for k, (got, want, allowed) in enumerate(zip(got_ys, ys, _limits(case, ys, again, eps), strict=True)):
-        name = _op(case).outputs[k]
+        name = _op(case).output_name(k)
         if got.dtype != np.dtype(dtype):
             case.fail(check, f"{name} is {got.dtype.name}, but the inputs are {np.dtype(dtype).name}")
         case.compare(check, name, got, want, allowed, " by the formula in longdouble")

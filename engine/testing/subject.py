@@ -72,20 +72,20 @@ def _one(values: tuple[Any, ...]) -> Any:
 
 def of_row(op: Op, vjp: Callable[..., Any] | None = None) -> Subject:
     """A row's formulas; with `vjp` another gradient in their place (a planted wrong, say)."""
-    gradient = vjp or op.vjp
+    gradient, one = vjp or op.vjp, _one if op.single else tuple
 
     def forward(inputs: tuple[Any, ...], params: Any) -> tuple[Any, ...]:
         return _arrays(op.forward(*inputs, **params))
 
     def back(dys: Any, ys: Any, inputs: Any, params: Any, wanted: Any = None) -> tuple[Any, ...]:
         if not op.takes_wanted:
-            return _arrays(gradient(_one(dys), _one(ys), *inputs, **params))
+            return _arrays(gradient(one(dys), one(ys), *inputs, **params))
         if wanted is None:
             wanted = subject.differentiable(inputs)
-        return _arrays(gradient(_one(dys), _one(ys), *inputs, wanted=wanted, **params))
+        return _arrays(gradient(one(dys), one(ys), *inputs, wanted=wanted, **params))
 
     def push(dinputs: Any, ys: Any, inputs: Any, params: Any) -> tuple[Any, ...]:
-        return _arrays(op.jvp(tuple(dinputs), _one(ys), tuple(inputs), **params))
+        return _arrays(op.jvp(tuple(dinputs), one(ys), tuple(inputs), **params))
 
     def graph(tensors: Any, params: Any) -> tuple[Any, ...]:
         from ..tensor import apply
@@ -98,6 +98,7 @@ def of_row(op: Op, vjp: Callable[..., Any] | None = None) -> Subject:
 
 def of_kernel(op: Op, pair: Any, name: str) -> Subject:
     """A kernel pair, called as the engine calls it: read-only arrays, Specs for what the row does not read."""
+    one = _one if op.single else tuple
 
     def accepted(inputs: tuple[Any, ...], params: Any) -> tuple[Any, ...]:
         """A kernel checks no bounds: what it does not accept it must never see."""
@@ -114,9 +115,9 @@ def of_kernel(op: Op, pair: Any, name: str) -> Subject:
         y, residuals = pair.forward(*inputs, **params)
         wanted = subject.differentiable(inputs) if wanted is None else wanted
         saved, kept = unread(subject, inputs, _tuple(y))
-        dy = _one(frozen(dys))
+        dy = one(frozen(dys))
         grads = pair.vjp(
-            dy, _one(kept), *saved, residuals=residuals, wanted=wanted, into=[None] * len(inputs), **params
+            dy, one(kept), *saved, residuals=residuals, wanted=wanted, into=[None] * len(inputs), **params
         )
         return _arrays(grads)
 

@@ -6,15 +6,15 @@ row's formulas run on torch tensors. The allowed error is the row's tolerance, o
 
 from __future__ import annotations
 
-import math
+import runpy
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
 torch = pytest.importorskip("torch", reason="PyTorch is absent: pip install -e '.[peers]'")
-F = torch.nn.functional
 
 import handgrad as hg  # noqa: E402
 from handgrad.engine.autograd import gradients  # noqa: E402
@@ -29,124 +29,16 @@ LONGDOUBLE = np.dtype(np.longdouble)
 DTYPES = {np.dtype(name): getattr(torch, name) for name in ("float32", "float64", "int64", "int32", "bool")}
 
 
-# ---- the operations as PyTorch has them
-
-
-def t_getitem(x: Any, *, key: tuple[Any, ...]) -> Any:
-    """PyTorch has no negative steps, so axis by axis: an int selects, a slice is a list of indices."""
-    axis = 0
-    for k in key:
-        if isinstance(k, slice):
-            x = torch.index_select(x, axis, torch.tensor(range(x.shape[axis])[k], dtype=torch.int64))
-            axis += 1
-        else:
-            x = torch.select(x, axis, k)
-    return x
-
-
-def t_scatter_slice(x: Any, *, key: Any, shape: tuple[int, ...]) -> Any:
-    size = math.prod(shape)
-    places = torch.from_numpy(np.arange(size).reshape(shape)[key].reshape(-1).copy())
-    return torch.zeros(size, dtype=x.dtype).index_put((places,), x.reshape(-1)).reshape(shape)
-
-
-def t_attention(q: Any, k: Any, v: Any, mask: Any = None, *, causal: bool = False, scale: float | None = None) -> Any:
-    """torch's is_causal counts from the first key, ours from the last; so the mask is spelled out."""
-    t, s = q.shape[-2], k.shape[-2]
-    allowed = torch.ones((t, s), dtype=torch.bool)
-    if causal:
-        allowed = allowed.tril(s - t)
-    if mask is not None:
-        allowed = allowed & mask
-    lead = torch.broadcast_shapes(q.shape[:-2], k.shape[:-2], v.shape[:-2], allowed.shape[:-2])
-    q, k, v = (x.expand(*lead, *x.shape[-2:]) for x in (q, k, v))
-    return F.scaled_dot_product_attention(q, k, v, allowed, scale=scale)
-
-
-def t_packed_attention(qkv: Any, *, n_head: int, causal: bool = True) -> Any:
-    B, T, C3 = qkv.shape
-    q, k, v = (t.reshape(B, T, n_head, C3 // 3 // n_head).transpose(1, 2) for t in qkv.split(C3 // 3, dim=2))
-    return F.scaled_dot_product_attention(q, k, v, is_causal=causal).transpose(1, 2).reshape(B, T, C3 // 3)
-
-
-def t_sum(x: Any, *, axis: Any = None, keepdims: bool = False) -> Any:
-    axis = tuple(range(x.ndim)) if axis is None else axis
-    return torch.sum(x, dim=axis, keepdim=keepdims) if axis != () else x
-
-
-def t_mean(x: Any, *, axis: Any = None, keepdims: bool = False) -> Any:
-    axis = tuple(range(x.ndim)) if axis is None else axis
-    return torch.mean(x, dim=axis, keepdim=keepdims) if axis != () else x
-
-
-def t_max(x: Any, *, axis: Any = None, keepdims: bool = False) -> Any:
-    axis = tuple(range(x.ndim)) if axis is None else axis
-    return torch.amax(x, dim=axis, keepdim=keepdims) if axis != () else x
-
-
-def t_linear(x: Any, weight: Any, bias: Any = None, *, transposed: bool = False) -> Any:
-    return F.linear(x, weight if transposed else weight.T, bias)
-
-
-def t_cross_entropy(logits: Any, targets: Any) -> Any:
-    return F.cross_entropy(logits.reshape(-1, logits.shape[-1]), targets.reshape(-1).long())
-
-
-def t_layer_norm(x: Any, weight: Any, bias: Any = None, *, eps: float = 1e-5) -> Any:
-    return F.layer_norm(x, weight.shape, weight, bias, eps)
-
-
-def t_lstm_cell(x: Any, h: Any, c: Any, w: Any, u: Any, b: Any) -> Any:
-    return torch.lstm_cell(x, (h, c), w.T, u.T, b, torch.zeros_like(b))
-
-
-PEERS: dict[str, Callable[..., Any]] = {
-    "add": lambda x1, x2: torch.add(tensor(x1), x2),
-    "subtract": lambda x1, x2: torch.sub(tensor(x1), x2),
-    "multiply": lambda x1, x2: torch.mul(tensor(x1), x2),
-    "divide": lambda x1, x2: torch.div(tensor(x1), x2),
-    "power": lambda x1, x2: torch.pow(x1, x2),
-    "negative": torch.neg,
-    "exp": torch.exp,
-    "log": torch.log,
-    "sqrt": torch.sqrt,
-    "tanh": torch.tanh,
-    "where": torch.where,
-    "astype": lambda x, *, dtype: x.to(dtype),
-    "sum": t_sum,
-    "mean": t_mean,
-    "max": t_max,
-    "reshape": lambda x, *, shape: torch.reshape(x, shape),
-    "permute_dims": lambda x, *, axes: torch.permute(x, axes),
-    "broadcast_to": lambda x, *, shape: torch.broadcast_to(x, shape),
-    "concat": lambda *xs, axis=0: torch.cat(xs, dim=axis),
-    "getitem": t_getitem,
-    "scatter_slice": t_scatter_slice,
-    "take": lambda x, indices, *, axis: torch.index_select(x, axis, indices.reshape(-1)),
-    "matmul": torch.matmul,
-    "linear": t_linear,
-    "embedding": lambda weight, ids: F.embedding(ids, weight),
-    "scatter_rows": lambda x, ids, *, n: torch.zeros((n, x.shape[1]), dtype=x.dtype).index_add(0, ids, x),
-    "gelu": lambda x: F.gelu(x, approximate="tanh"),
-    "softmax": lambda x, *, axis=-1: torch.softmax(x, dim=axis),
-    "layer_norm": t_layer_norm,
-    "cross_entropy": t_cross_entropy,
-    "dropout": lambda x, mask, *, p: torch.where(mask, x / (1.0 - p), 0.0),
-    "attention": t_attention,
-    "packed_attention": t_packed_attention,
-    "lstm_cell": t_lstm_cell,
-}
+PEERS: dict[str, Callable[..., Any]] = {}
+"""The operations as PyTorch has them, by row; see the files in operations/."""
+for path in sorted(Path(__file__).with_name("operations").glob("*.py")):
+    PEERS.update(runpy.run_path(str(path))["PEERS"])
 
 ROWS = [op for op in hg.ROWS if op.name in PEERS]
 WITH_KERNEL = [op for op in ROWS if op in CPU]
 
 
 # ---- running each side
-
-
-def tensor(x: Any) -> Any:
-    """A Python number as a 0-d float64 tensor (torch.add wants one tensor); tensors as they are."""
-    return x if isinstance(x, torch.Tensor) else torch.tensor(x, dtype=torch.float64)
 
 
 def to_torch(x: Any) -> Any:
@@ -204,7 +96,7 @@ def by_formula_on_torch(op: Op, sample: Sample, dys: list[Any]) -> tuple[list[An
     xs, params = [to_torch(x) for x in sample.inputs], torch_params(sample.params)
     ys = op.forward(*xs, **params)
     cotangents = [torch.from_numpy(np.asarray(d)) for d in dys]
-    dy = cotangents[0] if len(op.outputs) == 1 else tuple(cotangents)
+    dy = cotangents[0] if op.single else tuple(cotangents)
     wanted = tuple(is_wanted(op, sample))
     extra = {"wanted": wanted} if op.takes_wanted else {}
     read = op.read_inputs * len(xs) if op.variadic else op.read_inputs
