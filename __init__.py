@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from .engine.recording import enable_grad, is_grad_enabled, no_grad
     from .engine.tensor import Tensor, apply
     from .engine.testing import check_op
-    from .engine.transforms import grad, value_and_grad
+    from .engine.transforms import grad, hessian, hvp, jacobian, jvp, value_and_grad, vjp
     from .reference.op import Op, Sample
     from .reference.table import ROWS
 
@@ -38,7 +38,7 @@ _WHERE = {
     **dict.fromkeys(("enable_grad", "is_grad_enabled", "no_grad"), "engine.recording"),
     **dict.fromkeys(("Tensor", "apply"), "engine.tensor"),
     "check_op": "engine.testing",
-    **dict.fromkeys(("grad", "value_and_grad"), "engine.transforms"),
+    **dict.fromkeys(("grad", "hessian", "hvp", "jacobian", "jvp", "value_and_grad", "vjp"), "engine.transforms"),
     **dict.fromkeys(("Op", "Sample"), "reference.op"),
     "ROWS": "reference.table",
 }

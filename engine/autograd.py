@@ -60,8 +60,9 @@ def _walk(y: Tensor, dy: Any, found: dict[Edge, Any] | None, retain: bool, creat
     slots: dict[Any, list[Any]] = {}  # node or leaf -> the cotangent of each of its outputs, as far as it is summed up
     owned: set[Edge] = set()  # slots whose array we allocated, by edge: an id() may be reused
     before, state.record = state.record, create
+    on_tensors = create or state.pushing
     try:
-        if create:  # a copy, because a gradient may be (a view of) the cotangent
+        if on_tensors:  # a copy, because a gradient may be (a view of) the cotangent
             start = (dy if isinstance(dy, Tensor) else wrap(start)) * 1.0
         _add(slots, owned, (root, y.index), start)
         for node in nodes:
@@ -73,15 +74,15 @@ def _walk(y: Tensor, dy: Any, found: dict[Edge, Any] | None, retain: bool, creat
             if node not in needed:
                 continue
             wanted = node.wanted if found is None else _wanted(node, needed, found)
-            lend = found is None and node.kernel is not None and not create
+            lend = found is None and node.kernel is not None and not on_tensors
             lent = _lend(node, slots, owned) if lend else [None] * len(node.edges)
-            if create:
+            if on_tensors:
                 dxs = _vjp_on_tensors(node, dys, wanted)
             else:
                 dxs = OBSERVER[0].backward(_vjp, node, dys, wanted, lent) if OBSERVER else _vjp(node, dys, wanted, lent)
             edges = node.edges
             if not (retain or create):
-                node.saved = node.y = node.residuals = None
+                node.saved = node.y = node.residuals = node.tangents = None
                 node.edges = []
             for edge, dx, offer in zip(edges, dxs, lent, strict=True):
                 if edge is None or dx is None:
@@ -171,8 +172,10 @@ def _vjp(node: Node, dys: list[Any], wanted: tuple[bool, ...], lent: list[Any]) 
 
 def _vjp_on_tensors(node: Node, dys: list[Any], wanted: tuple[bool, ...]) -> tuple[Any, ...]:
     """The formula on Tensors that are connected to the graph where their arrays came from."""
-    saved = [_connected(a, edge) for a, edge in zip(node.saved, node.edges, strict=True)]
-    ys = [_connected(a, (node, i)) for i, a in enumerate((node.y,) if node.op.single else node.y)]
+    moving, moved = node.tangents or ([None] * len(node.saved), [None] * len(dys))
+    saved = [_connected(*parts) for parts in zip(node.saved, node.edges, moving, strict=True)]
+    outputs = (node.y,) if node.op.single else node.y
+    ys = [_connected(a, (node, i), dy) for i, (a, dy) in enumerate(zip(outputs, moved, strict=True))]
     return _formula(node, _filled(node, dys, wrap), ys[0] if node.op.single else tuple(ys), saved, wanted)
 
 
@@ -188,12 +191,13 @@ def _formula(node: Node, dy: Any, y: Any, saved: Any, wanted: tuple[bool, ...]) 
     return node.op.vjp(dy, y, *saved, **asked, **node.params)
 
 
-def _connected(a: Any, edge: Edge | None) -> Any:
+def _connected(a: Any, edge: Edge | None, tangent: Any) -> Any:
     if type(a) is not np.ndarray:
         return a  # a Python number, None, or the Spec of what the row does not read
     if edge is not None and type(edge[0]) is Tensor:
         return edge[0]
     t = wrap(a)
+    t.tangent = tangent
     if edge is not None:
         t.node, t.index, t.requires_grad = edge[0], edge[1], True
     return t

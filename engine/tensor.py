@@ -30,13 +30,18 @@ KERNELS: dict[Op, Any] = {}
 OBSERVER: list[Any] = []
 """What HANDGRAD_DEBUG puts around each operation, if anything; see debug.py."""
 
+PUSH: list[Any] = []
+"""What carries directions forward through each operation while hg.jvp runs; see forward.py."""
+
 _orders = count()  # numbers operations, in all threads: sorting by it is a topological order
 
 
 class Node:
     """One recorded operation. `saved` is None once the node was used and freed."""
 
-    __slots__ = ("edges", "kernel", "op", "order", "params", "residuals", "saved", "versions", "wanted", "y")
+    __slots__ = (
+        "edges", "kernel", "op", "order", "params", "residuals", "saved", "tangents", "versions", "wanted", "y",
+    )  # fmt: skip
 
     kernel: Any  # the pair that ran, or None: then the formula did
     residuals: Any  # the kernel's own
@@ -44,6 +49,7 @@ class Node:
     wanted: tuple[bool, ...]  # which inputs need a cotangent
     saved: Any  # a list: an input's array where the row reads it, its Spec where not
     y: Any  # the outputs, likewise
+    tangents: Any  # while hg.jvp runs: (those of the inputs, those of the outputs)
     versions: list[tuple[list[int], int, str]]  # (counter, its value then, name) of inputs that can be written
 
 
@@ -71,7 +77,7 @@ class Tensor:
     """
 
     __slots__ = (
-        "__weakref__", "accumulator", "data", "grad", "grad_home", "index", "node", "requires_grad", "version",
+        "__weakref__", "accumulator", "data", "grad", "grad_home", "index", "node", "requires_grad", "tangent", "version",
     )  # fmt: skip
     __array_ufunc__ = None  # ndarray * Tensor must come to us
     namespace: ClassVar[Any] = None  # the array API namespace; engine/ops sets it
@@ -82,6 +88,7 @@ class Tensor:
     grad_home: ndarray | None  # where an optimizer wants this leaf's gradient to lie
     accumulator: tuple[Tensor, ndarray] | None  # the .grad that we made ourselves, and its writable array
     version: list[int] | None  # counts writes; shared with views; None for results, which nobody may write
+    tangent: Tensor | None  # the direction in which this moves, while hg.jvp runs
     node: Node | None
     index: int
 
@@ -99,7 +106,7 @@ class Tensor:
             raise TypeError(f"Tensor: data of dtype {array.dtype} is neither floating point nor integer nor boolean")
         array.setflags(write=False)
         self.data = array
-        self.node = self.grad = self.grad_home = self.accumulator = None
+        self.node = self.grad = self.grad_home = self.accumulator = self.tangent = None
         self.index = 0
         if requires_grad and array.dtype.kind != "f":
             raise TypeError(f"Tensor: only floating point can require grad, but this is {array.dtype}")
@@ -255,7 +262,7 @@ def wrap(array: Any) -> Tensor:
     array.setflags(write=False)
     t = object.__new__(Tensor)
     t.data = array
-    t.node = t.grad = t.grad_home = t.accumulator = t.version = None
+    t.node = t.grad = t.grad_home = t.accumulator = t.version = t.tangent = None
     t.index = 0
     t.requires_grad = False
     return t
@@ -294,6 +301,8 @@ def apply(op: Op, *xs: Any, **params: Any) -> Any:
             for index, t in enumerate(outputs):
                 if t.data.dtype.kind == "f":  # a cast to integers cuts the graph
                     t.node, t.index, t.requires_grad = node, index, True
+    if state.pushing:
+        PUSH[0](op, xs, params, outputs)
     for t in outputs:
         a = t.data
         if a.base is not None or a is arrays[0]:
@@ -314,6 +323,7 @@ def _record(op: Op, xs: Any, arrays: list[Any], params: Any, outputs: Any, resid
     node = Node()
     node.order, node.op, node.params, node.residuals, node.kernel = next(_orders), op, params, residuals, kernel
     node.edges, node.saved, node.versions = edges, saved, versions = [], [], []
+    node.tangents = None
     wanted = []
     differentiable, reads = op.differentiable, op.read_inputs
     j = 0

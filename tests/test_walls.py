@@ -25,7 +25,7 @@ FLOORS = (
     {"engine/errors", "engine/pools", "engine/recording"},
     {"engine/environment", "engine/files", "engine/door"},
     {"engine/process", "engine/tensor"},
-    {"engine/autograd", "engine/kernel_table"},
+    {"engine/autograd", "engine/forward", "engine/kernel_table"},
     {"engine/transforms", "engine/debug", "engine/random"},
     {"engine/ops"},
     {"engine/nn", "engine/optim"},
