@@ -7,7 +7,8 @@ It is one level deep, and mixes with reverse mode both ways:
 
 - forward over reverse (jvp of a gradient): the walk backwards runs its formulas on Tensors, whose tangents are those that
   the nodes kept, so the formulas push like everything else;
-- reverse over forward (gradient of a jvp): where an input requires grad, the row's jvp runs on Tensors and is recorded.
+- reverse over forward (gradient of a jvp): where an outer derivative follows, the row's jvp runs on Tensors and is
+  recorded.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ def push(op: Op, xs: Any, params: dict[str, Any], outputs: tuple[Tensor, ...]) -
     tangents = [x.tangent if type(x) is Tensor and d else None for x, d in zip(xs, differentiable, strict=False)]
     if all(t is None for t in tangents):
         return
-    record = state.record and any(type(x) is Tensor and x.requires_grad for x in (*xs, *tangents))
+    record = state.follow and state.record and any(type(x) is Tensor and x.requires_grad for x in (*xs, *tangents))
     state.pushing = False  # the jvp's own operations carry nothing: one level
     try:
         if record:
@@ -49,18 +50,23 @@ def push(op: Op, xs: Any, params: dict[str, Any], outputs: tuple[Tensor, ...]) -
 
 
 @contextmanager
-def pushing() -> Iterator[None]:
-    """Inside it the operations of this thread carry directions. RuntimeError where they do already."""
+def pushing(follow: bool) -> Iterator[None]:
+    """Inside it the operations of this thread carry directions. RuntimeError where they do already.
+
+    follow: whether an outer derivative goes through the directions, so that they are recorded. Otherwise nothing is,
+    but what a gradient inside needs.
+    """
     if state.pushing:
         raise RuntimeError(
             "jvp: forward mode is one level deep, and a jvp is running already; take one of the two derivatives with "
             "hg.grad or hg.vjp"
         )
-    state.pushing = True
+    before, state.record = state.record, state.record and follow
+    state.pushing, state.follow = True, follow
     try:
         yield
     finally:
-        state.pushing = False
+        state.pushing, state.record = False, before
 
 
 PUSH.append(push)

@@ -11,6 +11,7 @@ class _State(threading.local):
     record = True
     transforms = 0  # how many of hg.grad's functions are running just now
     pushing = False  # whether operations carry directions forward just now: hg.jvp
+    follow = False  # and whether an outer derivative follows these
 
     def __init__(self) -> None:  # once in each thread
         self.outer: list[bool] = []  # what `record` was outside of each switch that is entered

@@ -80,11 +80,13 @@ def jvp(f: Function, primals: Any, tangents: Any) -> tuple[Any, Any]:
     """(f(*primals), J dx): the value and how it moves when each of `primals` moves along its entry of `tangents`.
 
     primals, tangents: tuples; an only argument and its direction may stand alone. A direction has the shape and dtype of
-    what it moves; None where that stands still. f returns a Tensor or a tuple of them. Raises RuntimeError inside of
-    another jvp: forward mode is one level deep.
+    what it moves; None where that stands still. f returns a Tensor or a tuple of them. No graph is kept, unless an outer
+    derivative follows or an argument requires grad. Raises RuntimeError inside of another jvp: forward mode is one level
+    deep.
     """
     primals, tangents = _paired("jvp", primals, tangents)
-    with pushing():
+    follow = state.transforms > 0 or any(isinstance(t, Tensor) and t.requires_grad for t in (*primals, *tangents))
+    with pushing(follow):
         arguments = [_moving(x, v, i) for i, (x, v) in enumerate(zip(primals, tangents, strict=True))]
         y = f(*arguments)
         ys = _outputs("jvp", y)
@@ -140,9 +142,7 @@ def hessian(f: Function, argnums: int | tuple[int, ...] = 0, *, mode: str = "for
     """
     if isinstance(argnums, int):
         return jacobian(grad(f, argnums), argnums, mode=mode)
-    return lambda *args, **kwargs: tuple(
-        jacobian(grad(f, i), argnums, mode=mode)(*args, **kwargs) for i in argnums
-    )
+    return lambda *args, **kwargs: tuple(jacobian(grad(f, i), argnums, mode=mode)(*args, **kwargs) for i in argnums)
 
 
 # ---- what they share
@@ -157,7 +157,8 @@ def _recorded(
 ) -> tuple[Any, list[Tensor], bool]:
     """(f(...), its variables, whether an outer derivative follows): f recorded with respect to the arguments `positions`."""
     if len(args) <= max(positions, default=-1):
-        raise TypeError(f"{name}: argnums is {positions}, but the function got {len(args)} positional arguments")
+        shown = positions[0] if len(positions) == 1 else positions
+        raise TypeError(f"{name}: argnums is {shown}, but the function got {len(args)} positional arguments")
     arguments = list(args)
     for i in positions:
         arguments[i] = _variable(args[i])
@@ -218,10 +219,16 @@ def _moving(x: Any, v: Any, i: int) -> Any:
     """Argument number i as a Tensor of its own that moves along v."""
     if v is None:
         return x
-    t = apply(RESHAPE, x, shape=x.shape) if isinstance(x, Tensor) and x.requires_grad else Tensor(x, copy=not isinstance(x, Tensor))
+    t = (
+        apply(RESHAPE, x, shape=x.shape)
+        if isinstance(x, Tensor) and x.requires_grad
+        else Tensor(x, copy=not isinstance(x, Tensor))
+    )
     v = v if isinstance(v, Tensor) else Tensor(np.asarray(v, t.dtype) if not hasattr(v, "dtype") else v)
     if t.dtype.kind != "f":
-        raise TypeError(f"jvp: primal {i} is {t.dtype.name}, but only floating point can move; give it the tangent None")
+        raise TypeError(
+            f"jvp: primal {i} is {t.dtype.name}, but only floating point can move; give it the tangent None"
+        )
     if v.shape != t.shape or v.dtype != t.dtype:
         raise ValueError(
             f"jvp: tangent {i} is {v.dtype.name} {v.shape}, but the primal that it moves is {t.dtype.name} {t.shape}"
@@ -239,13 +246,13 @@ def _rows(y: Tensor, xs: list[Tensor], nested: bool) -> list[Tensor]:
 def _columns(f: Function, args: Any, kwargs: Any, i: int) -> Tensor:
     """J for argument number i, one of its entries after the other."""
     x = args[i] if isinstance(args[i], Tensor) else Tensor(args[i])
-    columns, shape = [], None
+    columns = []
     for unit in _units(x.shape, x.dtype):
         columns.append(jvp(lambda v: f(*args[:i], v, *args[i + 1 :], **kwargs), (x,), (unit,))[1])
         if not isinstance(columns[-1], Tensor):
             raise TypeError("jacobian: the function returned a tuple, but it must return one Tensor")
-        shape = columns[-1].shape
-    return _joined(columns, x.shape, f(*args, **kwargs) if shape is None else columns[0], len(shape or ()))
+    y = columns[0] if columns else f(*args, **kwargs)
+    return _joined(columns, x.shape, y, y.ndim)
 
 
 def _units(shape: Sequence[int], dtype: Any) -> Any:
