@@ -119,17 +119,18 @@ def jacobian(f: Function, argnums: int | tuple[int, ...] = 0, *, mode: str | Non
     positions = _positions(argnums)
 
     def wrapped(*args: Any, **kwargs: Any) -> Any:
-        way = mode
-        if way != "forward":
-            y, xs, nested = _recorded("jacobian", f, args, kwargs, positions)
-            _outputs("jacobian", (y,))
-            if way is None and not nested and not state.pushing and y.size > sum(x.size for x in xs):
-                way = "forward"
-        if way == "forward":
+        found = None if mode == "forward" else by_rows(args, kwargs)
+        if found is None:
             found = [_columns(f, args, kwargs, i) for i in positions]
-        else:
-            found = _rows(y, xs, nested)
         return found[0] if isinstance(argnums, int) else tuple(found)
+
+    def by_rows(args: Any, kwargs: Any) -> list[Tensor] | None:
+        """None where the rows are more than the columns and nobody asked for them."""
+        y, xs, nested = _recorded("jacobian", f, args, kwargs, positions)
+        _outputs("jacobian", (y,))
+        if mode is None and not nested and not state.pushing and y.size > sum(x.size for x in xs):
+            return None
+        return _rows(y, xs, nested)
 
     return wrapped
 
