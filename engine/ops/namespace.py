@@ -28,15 +28,16 @@ from . import (
 _CREATION = ("arange", "empty", "eye", "full", "linspace", "ones", "zeros")
 _LIKE = ("empty_like", "full_like", "ones_like", "zeros_like")
 _PLAIN = (
-    "all", "any", "argmax", "argmin", "argsort", "bitwise_and", "bitwise_invert", "bitwise_or", "bitwise_xor", "ceil",
-    "equal", "floor", "floor_divide", "greater", "greater_equal", "isfinite", "isinf", "isnan", "less", "less_equal",
-    "logical_and", "logical_not", "logical_or", "logical_xor", "not_equal", "remainder", "round", "sign",
-    "signbit", "trunc",
+    "all", "any", "argmax", "argmin", "bitwise_and", "bitwise_invert", "bitwise_left_shift", "bitwise_or",
+    "bitwise_right_shift", "bitwise_xor", "ceil", "count_nonzero", "equal", "floor", "floor_divide", "greater",
+    "greater_equal", "isfinite", "isinf", "isnan", "less", "less_equal", "logical_and", "logical_not", "logical_or",
+    "logical_xor", "nextafter", "not_equal", "remainder", "round", "sign", "signbit", "trunc",
 )  # fmt: skip
 _CONSTANTS = (
-    "bool", "e", "finfo", "float32", "float64", "iinfo", "inf", "int16", "int32", "int64", "int8", "nan", "newaxis", "pi",
-    "uint16", "uint32", "uint64", "uint8",
+    "bool", "e", "float32", "float64", "inf", "int16", "int32", "int64", "int8", "nan", "newaxis", "pi", "uint16", "uint32",
+    "uint64", "uint8",
 )  # fmt: skip
+_DTYPES = tuple(name for name in _CONSTANTS if name == "bool" or name[-1] in "2468")
 _MODULES = (
     activations, contraction, elementary, elementwise, losses, products, reductions, shape, standard, transformer,
 )  # fmt: skip
@@ -83,9 +84,45 @@ class Namespace:
         """Whether a dtype is of a kind, as the standard names them."""
         return self._xp.isdtype(dtype, kind)
 
-    def from_dlpack(self, x: Any) -> Tensor:
-        """A Tensor that shares the memory of another library's array on the CPU."""
-        return Tensor(self._xp.from_dlpack(x), copy=False)
+    def from_dlpack(self, x: Any, /, *, device: Any = None, copy: bool | None = None) -> Tensor:
+        """A Tensor that shares the memory of another library's array on the CPU, unless copy is True."""
+        return Tensor(self._xp.from_dlpack(x, device=device, copy=copy), copy=False)
+
+    def __array_namespace_info__(self) -> Info:
+        """What this namespace can do."""
+        return Info(self)
+
+
+class Info:
+    """What the standard's inspection functions report about a Namespace."""
+
+    def __init__(self, namespace: Namespace) -> None:
+        self._namespace = namespace
+
+    def capabilities(self) -> dict[str, Any]:
+        """Boolean masks cannot index (use `where`); shapes may depend on values (nonzero, unique_values)."""
+        return {"boolean indexing": False, "data-dependent shapes": True, "max dimensions": 64}
+
+    def default_device(self) -> str:
+        """The device of an array for which none was asked."""
+        return "cpu"
+
+    def devices(self) -> list[str]:
+        """The devices on which an array can be."""
+        return ["cpu"]
+
+    def default_dtypes(self, *, device: Any = None) -> dict[str, Any]:
+        """The dtypes of Python's numbers; there are no complex ones."""
+        xp: Any = self._namespace
+        return {
+            "real floating": np.dtype(xp.float32), "integral": np.dtype(xp.int64), "indexing": np.dtype(xp.int64),
+        }  # fmt: skip
+
+    def dtypes(self, *, device: Any = None, kind: Any = None) -> dict[str, Any]:
+        """Name -> dtype of those of a kind ("bool", "integral", "real floating" ..., a tuple of them), or of all."""
+        xp: Any = self._namespace
+        every = {name: np.dtype(getattr(xp, name)) for name in _DTYPES}
+        return {name: d for name, d in every.items() if kind is None or xp.isdtype(d, kind)}
 
 
 def _creation(function: Any) -> Any:
@@ -110,10 +147,17 @@ def _like(function: Any) -> Any:
 
 
 def _plain(function: Any) -> Any:
-    def call(*args: Any, **params: Any) -> Any:
-        return plain(function, *args, **params)
+    name = function.__name__
 
-    call.__name__ = function.__name__
+    def call(*args: Any, **params: Any) -> Any:
+        try:
+            return plain(function, *args, **params)
+        except (TypeError, ValueError) as error:
+            if str(error).startswith(name):
+                raise
+            raise (TypeError if isinstance(error, TypeError) else ValueError)(f"{name}: {error}") from None
+
+    call.__name__ = name
     call.__doc__ = function.__doc__
     return call
 
