@@ -26,6 +26,7 @@ from . import environment
 from .tensor import KERNELS
 
 CPU: dict[Op, str] = {
+    t.ADD_LAYER_NORM: "add_layer_norm",
     t.ATTENTION: "attention",
     t.CROSS_ENTROPY: "cross_entropy",
     t.DROPOUT: "dropout",
@@ -33,7 +34,10 @@ CPU: dict[Op, str] = {
     t.GELU: "gelu",
     t.LAYER_NORM: "layer_norm",
     t.LINEAR: "linear",
+    t.LOG_SOFTMAX: "log_softmax",
     t.PACKED_ATTENTION: "packed_attention",
+    t.RMS_NORM: "rms_norm",
+    t.ROTARY_EMBEDDING: "rotary_embedding",
     t.SOFTMAX: "softmax",
 }
 """Row -> file in kernels/cpu."""

@@ -18,20 +18,15 @@ from typing import Any, ClassVar
 import numpy as np
 
 from ..reference.op import Op, Spec
-from ..reference.table import ADD, DIVIDE, MULTIPLY, POWER, SUBTRACT
+from ..reference.table import ADD, DIVIDE, MULTIPLY, POWER, REMAINDER, SUBTRACT
 from .door import SCALARS, operand, unlock, validate
 from .recording import state
 
 ndarray = np.ndarray
 
-KERNELS: dict[Op, Any] = {}
-"""The kernel pair (forward, vjp, accepts) of each row that has one; kernel_table.py fills it."""
-
-OBSERVER: list[Any] = []
-"""What HANDGRAD_DEBUG puts around each operation, if anything; see debug.py."""
-
-PUSH: list[Any] = []
-"""What carries directions forward through each operation while hg.jvp runs; see forward.py."""
+KERNELS: dict[Op, Any] = {}  # the kernel pair (forward, vjp, accepts) of each row that has one; see kernel_table.py
+OBSERVER: list[Any] = []  # what HANDGRAD_DEBUG puts around each operation, if anything; see debug.py
+PUSH: list[Any] = []  # what carries directions through each operation while hg.jvp runs; see forward.py
 
 _orders = count()  # numbers operations, in all threads: sorting by it is a topological order
 
@@ -235,9 +230,11 @@ class Tensor:
     __and__, __rand__ = _plain_operator(np.bitwise_and)
     __or__, __ror__ = _plain_operator(np.bitwise_or)
     __xor__, __rxor__ = _plain_operator(np.bitwise_xor)
+    __lshift__, __rlshift__ = _plain_operator(np.bitwise_left_shift)
+    __rshift__, __rrshift__ = _plain_operator(np.bitwise_right_shift)
     __floordiv__, __rfloordiv__ = _plain_operator(np.floor_divide)
-    __mod__, __rmod__ = _plain_operator(np.remainder)
-    __invert__, __neg__ = _method("bitwise_invert"), _method("negative")
+    __mod__, __rmod__ = _operator(REMAINDER)
+    __invert__, __neg__, __abs__ = _method("bitwise_invert"), _method("negative"), _method("abs")
     __matmul__, __getitem__ = _method("matmul"), _method("getitem")
 
     def __rmatmul__(self, other: Any) -> Tensor:
@@ -270,8 +267,6 @@ def wrap(array: Any) -> Tensor:
 
 def plain(function: Callable[..., Any], *xs: Any, **params: Any) -> Tensor:
     """An operation without a derivative: runs on the arrays, records nothing."""
-    if function is np.remainder and any(isinstance(x, Tensor) and x.requires_grad for x in xs):
-        raise NotImplementedError("remainder: it has no gradient yet; detach() what requires grad")
     return wrap(function(*[x.data if isinstance(x, Tensor) else operand(function.__name__, x) for x in xs], **params))
 
 

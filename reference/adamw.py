@@ -1,4 +1,4 @@
-r"""AdamW: every parameter takes steps of about the same length, measured in its own gradient's typical size.
+r"""AdamW: Adam (adam.py) whose weight decay does not pass through the moments.
 
     p <- p (1 - lr * weight_decay)                      decay first, apart from the gradient ("decoupled")
     m <- beta1 m + (1 - beta1) g                        running mean of the gradient
@@ -6,9 +6,7 @@ r"""AdamW: every parameter takes steps of about the same length, measured in its
     mhat = m / (1 - beta1^k),   vhat = v / (1 - beta2^k)
     p <- p - lr * mhat / (sqrt(vhat) + eps)
 
-Why the corrections: m starts at zero, so after k steps with a constant gradient g it is
-(1 - beta1) sum_{j<k} beta1^j g = (1 - beta1^k) g. Dividing gives g back; the first step is then lr * g / |g|, whatever
-the scale of g. eps stands outside of the root and after the correction, as in the paper and in PyTorch.
+After the first line this is Adam, derived on its own page.
 
 Why decoupled: L2's gradient, weight_decay * p, put into g would be divided by sqrt(vhat) like everything else, and
 parameters with large gradients would decay less than others.
@@ -18,15 +16,15 @@ exceed max_norm: min(1, max_norm / (norm + 1e-6)), norm^2 = sum of squares over 
 
 These are updates, not rows: nobody differentiates them.
 
-Sources: Loshchilov and Hutter 2019, Decoupled Weight Decay Regularization, algorithm 2; Kingma and Ba 2015, section 3;
+Sources: Loshchilov and Hutter 2019, Decoupled Weight Decay Regularization, algorithm 2;
 Pascanu, Mikolov and Bengio 2013, algorithm 1. Order of operations as in torch.optim.AdamW and clip_grad_norm_.
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 
+from .adam import adam_update
 from .namespace import Array, array_namespace
 
 
@@ -44,13 +42,8 @@ def adamw_update(
     step: int,
 ) -> tuple[Array, Array, Array]:
     """(param, m, v) after step number `step`, which counts from 1; all arrays have the parameter's shape."""
-    xp = array_namespace(param)
-    param = param * (1.0 - lr * weight_decay)
-    m = beta1 * m + (1.0 - beta1) * grad
-    v = beta2 * v + (1.0 - beta2) * grad * grad
-    # lr * mhat / (sqrt(vhat) + eps), the scalar factors taken together as PyTorch does
-    deviation = xp.sqrt(v) / math.sqrt(1.0 - beta2**step) + eps
-    return param - (lr / (1.0 - beta1**step)) * m / deviation, m, v
+    decayed = param * (1.0 - lr * weight_decay)
+    return adam_update(decayed, grad, m, v, lr=lr, beta1=beta1, beta2=beta2, eps=eps, step=step)
 
 
 def global_norm(grads: Sequence[Array]) -> Array:

@@ -336,6 +336,7 @@ ASTYPE = Op(
     definition=astype_definition,
     signature="(...):any->(...)",
     draw=_draw,
+    analytic=False,  # a cast to real numbers drops the imaginary part
     formula=r"y = x",
     gradient=r"\bar x = \bar y",
     samples=(

@@ -9,6 +9,10 @@ all positions that read the same row,
 
 and scatter_rows, x -> H^T x, has the transpose H again: its backward pass is an embedding. H is never built by a
 kernel: only the rows that were read are touched. The ids are integers and have no derivative.
+
+The row `padding_idx`, what a sentence is filled up with, is read as it is but does not learn: it counts as a constant.
+Its positions send no cotangent back, dy_r = 0 where ids_r = padding_idx before the rows are scattered, and along a
+direction it stands still: with D = diag(1, .., 0 at padding_idx, .., 1), jvp = H D and vjp = (H D)^T = D H^T.
 """
 
 from __future__ import annotations
@@ -31,25 +35,39 @@ def _flat(ids: Array) -> Array:
     return array_namespace(ids).reshape(ids, (math.prod(ids.shape),))
 
 
-def embedding(weight: Array, ids: Array) -> Array:
-    """y_r = weight_{ids_r}. Shapes: weight (V, C), ids (...) of integers in [0, V) -> (..., C)."""
+def embedding(weight: Array, ids: Array, *, padding_idx: int | None = None) -> Array:
+    """y_r = weight_{ids_r}. Shapes: weight (V, C), ids (...) of integers in [0, V) -> (..., C).
+
+    padding_idx: a row in [0, V) that is read as it is, but gets no gradient.
+    """
     xp = array_namespace(weight)
     rows = xp.take(weight, _flat(ids), axis=0)  # (R, C)
     return xp.reshape(rows, (*ids.shape, weight.shape[1]))  # (..., C)
 
 
-def embedding_vjp(dy: Array, y: Any, weight: Any, ids: Array) -> tuple[Array, None]:
-    """dweight_v = sum over {r: ids_r = v} of dy_r."""
+def _learning(rows: Array, ids: Array, padding_idx: int | None) -> Array:
+    """rows (..., C) that belong to ids (...), zeros where the id is padding."""
+    if padding_idx is None:
+        return rows
+    xp = array_namespace(rows)
+    return xp.where(xp.expand_dims(ids != padding_idx, axis=-1), rows, 0.0)
+
+
+def embedding_vjp(dy: Array, y: Any, weight: Any, ids: Array, *, padding_idx: int | None = None) -> tuple[Array, None]:
+    """dweight_v = sum over {r: ids_r = v} of dy_r; nothing for the padding row."""
+    dy = _learning(dy, ids, padding_idx)
     return scatter_rows(lines(dy), _flat(ids), n=weight.shape[0]), None
 
 
-def embedding_jvp(dinputs: tuple[Array, ...], y: Array, inputs: tuple[Array, ...]) -> Array:
-    """dy_r = dweight_{ids_r}."""
-    return embedding(dinputs[0], inputs[1])
+def embedding_jvp(
+    dinputs: tuple[Array, ...], y: Array, inputs: tuple[Array, ...], *, padding_idx: int | None = None
+) -> Array:
+    """dy_r = dweight_{ids_r}; the padding row stands still."""
+    return _learning(embedding(dinputs[0], inputs[1]), inputs[1], padding_idx)
 
 
-def embedding_definition(weight: Array, ids: Array) -> Array:
-    """One number at a time."""
+def embedding_definition(weight: Array, ids: Array, *, padding_idx: int | None = None) -> Array:
+    """One number at a time. Padding is read like every other row: only learning differs."""
     y = np.empty((*ids.shape, weight.shape[1]), weight.dtype)
     for place in np.ndindex(y.shape):
         y[place] = weight[int(ids[place[:-1]]), place[-1]]
@@ -81,9 +99,14 @@ def scatter_rows_definition(x: Array, ids: Array, *, n: int) -> Array:
 
 
 def _draw_embedding(rng: np.random.Generator) -> Sample:
-    """Few rows, so that some are read twice and some not at all."""
+    """Few rows, so that some are read twice and some not at all. The padding row is among the latter: where it is read,
+    its gradient is zero by decree, and finite differences know of none."""
     v, c = (int(n) for n in rng.integers(1, 5, size=2))
-    return Sample((rng.standard_normal((v, c)), rng.integers(0, v, size=random_shape(rng))), {}, "random")
+    ids, padding_idx = rng.integers(0, v, size=random_shape(rng)), None
+    if v > 1 and rng.integers(2):
+        padding_idx = int(rng.integers(v))
+        ids = np.where(ids == padding_idx, (padding_idx + 1) % v, ids)
+    return Sample((rng.standard_normal((v, c)), ids), {"padding_idx": padding_idx}, "random")
 
 
 def _draw_scatter_rows(rng: np.random.Generator) -> Sample:
@@ -91,20 +114,25 @@ def _draw_scatter_rows(rng: np.random.Generator) -> Sample:
     return Sample((rng.standard_normal((r, c)), rng.integers(0, n, size=r)), {"n": n}, "random")
 
 
-def _last_wins(dy: Array, y: Any, weight: Any, ids: Array) -> tuple[Array, None]:
+def _last_wins(dy: Array, y: Any, weight: Any, ids: Array, **params: Any) -> tuple[Array, None]:
     dweight = np.zeros(weight.shape, dy.dtype)
     dweight[ids] = dy  # the bug that += would not cure either: NumPy buffers repeated indices
     return dweight, None
 
 
-def _averages(dy: Array, y: Any, weight: Any, ids: Array) -> tuple[Array, None]:
-    total, _ = embedding_vjp(dy, y, weight, ids)
-    times, _ = embedding_vjp(np.ones_like(dy), y, weight, ids)
+def _averages(dy: Array, y: Any, weight: Any, ids: Array, **params: Any) -> tuple[Array, None]:
+    total, _ = embedding_vjp(dy, y, weight, ids, **params)
+    times, _ = embedding_vjp(np.ones_like(dy), y, weight, ids, **params)
     return total / np.maximum(1.0, times), None
 
 
-def _off_by_one(dy: Array, y: Any, weight: Any, ids: Array) -> tuple[Array, None]:
-    return np.roll(embedding_vjp(dy, y, weight, ids)[0], 1, axis=0), None
+def _off_by_one(dy: Array, y: Any, weight: Any, ids: Array, **params: Any) -> tuple[Array, None]:
+    return np.roll(embedding_vjp(dy, y, weight, ids, **params)[0], 1, axis=0), None
+
+
+def _check_embedding(weight: Any, ids: Any, *, padding_idx: int | None = None) -> None:
+    if padding_idx is not None and not 0 <= padding_idx < weight.shape[0]:
+        raise ValueError(f"embedding: padding_idx is {padding_idx}, but weight has {weight.shape[0]} rows")
 
 
 EMBEDDING = Op(
@@ -117,15 +145,21 @@ EMBEDDING = Op(
     nondiff=("ids",),
     definition=embedding_definition,
     signature="(v,c),(...):int->(...,c)",
+    check=_check_embedding,
     draw=_draw_embedding,
     domain={"ids": "id:v"},
     formula=r"y_r = W_{k_r}",
-    gradient=r"\bar W_v = \sum_{r : k_r = v} \bar y_r",
+    gradient=r"\bar W_v = \sum_{r : k_r = v} \bar y_r, \quad \bar W_{\mathrm{padding}} = 0",
     samples=(
         Sample((np.arange(6.0).reshape(3, 2), np.array([2, 0, 2])), {}, "a row that is read twice, and one never"),
         Sample((np.arange(6.0).reshape(3, 2), np.array([[0, 1], [1, 2]])), {}, "a batch of sentences"),
         Sample((np.arange(6.0).reshape(3, 2), np.zeros((2, 0), np.int64)), {}, "sentences without words"),
         Sample((np.arange(6.0).reshape(3, 2), np.array(1)), {}, "a single id"),
+        Sample(
+            (np.arange(6.0).reshape(3, 2), np.array([[1, 2], [0, 2]])),
+            {"padding_idx": 2},
+            "padding is read as it is, and gets no gradient",
+        ),
     ),
     laws=("linear_in_weight",),
     wrong={
@@ -133,8 +167,8 @@ EMBEDDING = Op(
         "averages repeated readings": _averages,
         "is off by one": _off_by_one,
     },
-    tolerance=lambda weight, ids: 8.0 + ids.size,
-    cost=lambda weight, ids: (0, ids.size + 2 * ids.size * weight.shape[1]),
+    tolerance=lambda weight, ids, **params: 8.0 + ids.size,
+    cost=lambda weight, ids, **params: (0, ids.size + 2 * ids.size * weight.shape[1]),
     source="Bengio, Ducharme, Vincent, Jauvin 2003, A neural probabilistic language model, section 2",
 )
 

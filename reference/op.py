@@ -14,6 +14,7 @@ logsumexp) would be a constant here, and the second derivative silently wrong.
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -73,7 +74,9 @@ class Op:
     vjp: Callable[..., tuple[Any, ...]]
     jvp: Callable[..., Any]
     inputs: tuple[str, ...]  # names; a last one that starts with "*" stands for any number
-    outputs: tuple[str, ...] = ("y",)  # a last one that starts with "*" stands for any number: y is a tuple, even of one
+    outputs: tuple[str, ...] = (
+        "y",
+    )  # a last one that starts with "*" stands for any number: y is a tuple, even of one
     reads: tuple[str, ...] = ()  # what vjp reads as DATA ("y": the outputs); the rest arrives as Spec
     nondiff: tuple[str, ...] = ()  # ids, masks: their cotangent is None
     takes_wanted: bool = False  # vjp accepts wanted=(bool, ...), one an input, and may return None where it is False
@@ -138,8 +141,22 @@ class Op:
         signature = self.signature_for(**params)
         if signature is not None:
             signature.check(self.name, self.inputs, specs)
+        elif self.check is not None:
+            self._need_arrays(specs)
         if self.check is not None:
             self.check(*specs, **params)
+
+    def _need_arrays(self, specs: tuple[Any, ...]) -> None:
+        """What a signature would say first: an input that `forward` has no default for must not be left out."""
+        parameters = inspect.signature(self.forward).parameters.values()
+        required = sum(p.default is p.empty and p.kind is p.POSITIONAL_OR_KEYWORD for p in parameters)
+        if len(specs) < required:
+            names = ", ".join(self.inputs[:required])
+            raise TypeError(f"{self.name}: got {len(specs)} arrays, but it takes at least {required}: {names}")
+        for i, spec in enumerate(specs):
+            if spec is None and (self.variadic or i < required):
+                name = f"{self.inputs[0][1:]}[{i}]" if self.variadic else self.inputs[i]
+                raise TypeError(f"{self.name}: {name} is None, but it must be an array")
 
     def __repr__(self) -> str:
         return f"<Op {self.name}({', '.join(self.inputs)})>"

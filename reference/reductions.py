@@ -2,13 +2,12 @@ r"""Reductions: many numbers become one. `axis` says which axes go: None (all), 
 
     sum     y = sum_i x_i            dy/dx_i = 1           every x_i gets the whole cotangent
     mean    y = (1/n) sum_i x_i      dy/dx_i = 1/n         every x_i gets the n-th part
-    max     y = max_i x_i            dy/dx_i = m_i         whoever is the largest gets it; ties share it equally
 
 Going back, a reduced axis returns with length 1 (`kept`) and is broadcast: broadcast_to is the transpose of sum.
 
-At a tie of k entries, max has no derivative; every m in the convex hull of the k unit vectors is a subgradient. The
-symmetric choice is m_i = [x_i = y] / k. The mask is constant around almost every x, so its own derivative is zero, and
-the formula is right when differentiated again.
+No numbers at all: their sum is 0, and their mean, 0 divided by 0, is not a number.
+
+The other reductions (extremes, variance, products, logsumexp) stand on pages of their own and share the axes of this one.
 """
 
 from __future__ import annotations
@@ -67,20 +66,21 @@ def sum_jvp(
 
 def sum_definition(x: Array, *, axis: Axis = None, keepdims: bool = False) -> Array:
     """One number at a time."""
-    return _reduce(math.fsum, x, axis, keepdims)
+    return each_group(math.fsum, x, axis, keepdims)
 
 
 # ---- mean
 
 
 def mean(x: Array, *, axis: Axis = None, keepdims: bool = False) -> Array:
-    """y = (1/n) sum of x over `axis`; n must not be 0. Shapes: (..., n, ...) -> (..., ...)."""
+    """y = (1/n) sum of x over `axis`; NaN for n = 0. Shapes: (..., n, ...) -> (..., ...)."""
     return array_namespace(x).mean(x, axis=axis, keepdims=keepdims)
 
 
 def mean_vjp(dy: Array, y: Any, x: Any, *, axis: Axis = None, keepdims: bool = False) -> tuple[Array]:
     """dx_i = dy / n."""
-    return sum_vjp(dy / count(x.shape, axis), y, x, axis=axis, keepdims=keepdims)
+    n = count(x.shape, axis) or 1  # no numbers: nothing is divided, and there is nothing to give
+    return sum_vjp(dy / n, y, x, axis=axis, keepdims=keepdims)
 
 
 def mean_jvp(
@@ -92,54 +92,14 @@ def mean_jvp(
 
 def mean_definition(x: Array, *, axis: Axis = None, keepdims: bool = False) -> Array:
     """One number at a time."""
-    return _reduce(lambda numbers: math.fsum(numbers) / len(numbers), x, axis, keepdims)
+    return each_group(lambda numbers: math.fsum(numbers) / len(numbers) if numbers else math.nan, x, axis, keepdims)
 
 
-# ---- max
+# ---- what the rows of this page and of the other reductions share
 
 
-def max(x: Array, *, axis: Axis = None, keepdims: bool = False) -> Array:
-    """y = the largest of x over `axis`. Shapes: (..., n, ...) -> (..., ...)."""
-    return array_namespace(x).max(x, axis=axis, keepdims=keepdims)
-
-
-def _share(y: Array, x: Array, axis: Axis) -> Array:
-    """m_i = [x_i = y] / k, where k entries share the largest value. Shape of x."""
-    xp = array_namespace(x)
-    m = xp.astype(x == xp.reshape(y, kept(x.shape, axis)), x.dtype)
-    return m / xp.sum(m, axis=axis, keepdims=True)
-
-
-def max_vjp(dy: Array, y: Array, x: Array, *, axis: Axis = None, keepdims: bool = False) -> tuple[Array]:
-    """dx_i = m_i dy."""
-    return (_share(y, x, axis) * array_namespace(dy).reshape(dy, kept(x.shape, axis)),)
-
-
-def max_jvp(
-    dinputs: tuple[Array], y: Array, inputs: tuple[Array], *, axis: Axis = None, keepdims: bool = False
-) -> Array:
-    """dy = sum_i m_i dx_i."""
-    return sum(_share(y, inputs[0], axis) * dinputs[0], axis=axis, keepdims=keepdims)
-
-
-def max_definition(x: Array, *, axis: Axis = None, keepdims: bool = False) -> Array:
-    """One number at a time: a later number wins if it is larger."""
-
-    def largest(numbers: list[float]) -> float:
-        winner = numbers[0]
-        for number in numbers[1:]:
-            if number > winner:
-                winner = number
-        return winner
-
-    return _reduce(largest, x, axis, keepdims)
-
-
-# ---- the rows
-
-
-def _reduce(f: Callable[[list[float]], float], x: Array, axis: Axis, keepdims: bool) -> Array:
-    """f of the list of numbers that fall on each place of y."""
+def each_group(f: Callable[[list[float]], float], x: Array, axis: Axis, keepdims: bool) -> Array:
+    """f of the list of numbers that fall on each place of y. For definitions."""
     gone = axes(axis, x.ndim)
     groups: dict[tuple[int, ...], list[float]] = {place: [] for place in np.ndindex(kept(x.shape, axis))}
     for place in np.ndindex(x.shape):
@@ -150,10 +110,10 @@ def _reduce(f: Callable[[list[float]], float], x: Array, axis: Axis, keepdims: b
     return y if keepdims else np.reshape(y, tuple(n for a, n in enumerate(x.shape) if a not in gone))
 
 
-def _check(op: str, *, empty: bool) -> Callable[..., None]:
+def check_axes(op: str, *, empty: bool = True) -> Callable[..., None]:
     """A check that the axes exist, none twice; and that they hold numbers, unless `empty` is allowed."""
 
-    def check(x: Any, *, axis: Axis = None, keepdims: bool = False) -> None:
+    def check(x: Any, *, axis: Axis = None, **params: Any) -> None:
         shape = tuple(x.shape)
         asked = () if axis is None else axis if isinstance(axis, tuple) else (axis,)
         for a in asked:
@@ -167,7 +127,7 @@ def _check(op: str, *, empty: bool) -> Callable[..., None]:
     return check
 
 
-def _draw_params(rng: np.random.Generator, ndim: int) -> dict[str, Any]:
+def draw_params(rng: np.random.Generator, ndim: int) -> dict[str, Any]:
     """No axis, one from either end, or several."""
     keepdims = bool(rng.integers(2))
     kind = int(rng.integers(3)) if ndim else 0
@@ -179,28 +139,34 @@ def _draw_params(rng: np.random.Generator, ndim: int) -> dict[str, Any]:
     return {"axis": tuple(int(a) for a in chosen), "keepdims": keepdims}
 
 
-def _draw(rng: np.random.Generator) -> Sample:
-    """No two numbers nearer than 0.1: away from ties."""
-    shape = random_shape(rng)
+def draw_distinct(rng: np.random.Generator) -> Sample:
+    """No two numbers nearer than 0.1: away from ties. Mostly several become one: otherwise a wrong gradient is hard to see."""
+    while True:
+        shape = random_shape(rng)
+        params = draw_params(rng, len(shape))
+        if count(shape, params["axis"]) > 1 or rng.integers(8) == 0:
+            break
     n = math.prod(shape)
     x = 0.2 * (rng.permutation(n) - n / 2) + rng.uniform(-0.05, 0.05, n)
-    return Sample((x.reshape(shape),), _draw_params(rng, len(shape)), "random")
+    return Sample((x.reshape(shape),), params, "random")
 
 
-def _spread(dy: Array, x: Any, axis: Axis) -> Array:
+def spread(dy: Array, x: Any, axis: Axis) -> Array:
+    """The cotangent at every place that was reduced; for wrong gradients."""
     return np.broadcast_to(np.reshape(dy, kept(x.shape, axis)), x.shape)
 
 
-def _only(pick: Callable[[Array, Axis], Array]) -> Callable[..., tuple[Array]]:
+def only(pick: Callable[[Array, Axis], Array]) -> Callable[..., tuple[Array]]:
     """A wrong vjp: the whole cotangent goes to the entries that `pick` marks among the row-major positions of x."""
 
     def vjp(dy: Array, y: Any, x: Any, *, axis: Axis = None, keepdims: bool = False) -> tuple[Array]:
-        return (_spread(dy, x, axis) * pick(np.arange(x.size).reshape(x.shape), axis),)
+        return (spread(dy, x, axis) * pick(np.arange(x.size).reshape(x.shape), axis),)
 
     return vjp
 
 
-def _first(positions: Array, axis: Axis) -> Array:
+def first(positions: Array, axis: Axis) -> Array:
+    """For `only`: the first entry of each group."""
     return positions == np.min(positions, axis=axis, keepdims=True)
 
 
@@ -212,8 +178,8 @@ SUM = Op(
     inputs=("x",),
     definition=sum_definition,
     signature=None,  # the output's shape depends on axis and keepdims; integers are welcome
-    check=_check("sum", empty=True),
-    draw=_draw,
+    check=check_axes("sum"),
+    draw=draw_distinct,
     formula=r"y = \sum_i x_i",
     gradient=r"\bar x_i = \bar y",
     samples=(
@@ -223,12 +189,12 @@ SUM = Op(
         Sample((np.zeros((3, 0)),), {"axis": 1}, "the sum of no numbers is zero"),
         Sample((np.array(2.5),), {}, "an array without axes"),
     ),
-    laws=("linear_in_x",),
+    laws=("linear_in_x", "order_free"),
     wrong={
         "divides as if it were a mean": mean_vjp,
-        "lets the first entry take it all": _only(_first),
+        "lets the first entry take it all": only(first),
         "divides by the root of n": lambda dy, y, x, axis=None, keepdims=False: (
-            _spread(dy, x, axis) / math.sqrt(count(x.shape, axis)),
+            spread(dy, x, axis) / math.sqrt(count(x.shape, axis)),
         ),
     },
     tolerance=lambda x, *, axis=None, keepdims=False: 8.0 + count(x.shape, axis),
@@ -244,8 +210,8 @@ MEAN = Op(
     inputs=("x",),
     definition=mean_definition,
     signature=None,  # the output's shape depends on axis and keepdims
-    check=_check("mean", empty=False),
-    draw=_draw,
+    check=check_axes("mean"),
+    draw=draw_distinct,
     formula=r"y = \frac{1}{n} \sum_{i=1}^{n} x_i",
     gradient=r"\bar x_i = \frac{1}{n} \bar y",
     samples=(
@@ -253,54 +219,19 @@ MEAN = Op(
         Sample((np.arange(24.0).reshape(2, 3, 4),), {"axis": (1, 2), "keepdims": True}, "n is the product of the axes"),
         Sample((np.array([[7.0]]),), {"axis": 0}, "the mean of one number is that number"),
         Sample((np.zeros((0, 3)),), {"axis": 1}, "no rows, no means"),
+        Sample((np.zeros((2, 0)),), {"axis": 1}, "the mean of no numbers is not a number"),
     ),
-    laws=("linear_in_x",),
+    laws=("linear_in_x", "order_free", "shift_passes_through"),
     wrong={
         "forgets to divide": sum_vjp,
         "divides by the number of all entries, and twice": lambda dy, y, x, axis=None, keepdims=False: (
-            _spread(dy, x, axis) / x.size / x.size,
+            spread(dy, x, axis) / x.size / x.size,
         ),
         "divides by n - 1": lambda dy, y, x, axis=None, keepdims=False: (
-            _spread(dy, x, axis) / np.maximum(count(x.shape, axis) - 1, 0.5),
+            spread(dy, x, axis) / np.maximum(count(x.shape, axis) - 1, 0.5),
         ),
     },
     tolerance=lambda x, *, axis=None, keepdims=False: 8.0 + count(x.shape, axis),
     cost=lambda x, *, axis=None, keepdims=False: (x.size, x.size + math.prod(kept(x.shape, axis))),
     source="array API standard 2024.12, mean",
-)
-
-MAX = Op(
-    "max",
-    max,
-    max_vjp,
-    max_jvp,
-    inputs=("x",),
-    reads=("x", "y"),
-    definition=max_definition,
-    signature=None,  # the output's shape depends on axis and keepdims
-    check=_check("max", empty=False),
-    draw=_draw,
-    domain={"x": "distinct"},
-    formula=r"y = \max_i x_i",
-    gradient=r"\bar x_i = \bar y \, \frac{[x_i = y]}{\sum_k [x_k = y]}",
-    samples=(
-        Sample((np.array([[1.0, 3.0, 2.0], [5.0, 4.0, 6.0]]),), {"axis": 1}, "the largest of each row"),
-        Sample((np.array([[2.0, 2.0, 1.0], [0.0, 0.0, 0.0]]),), {"axis": 1, "keepdims": True}, "ties share equally"),
-        Sample(
-            (np.array([[-np.inf, -np.inf], [-1.0, -np.inf]]),), {"axis": 1}, "minus infinity is a number like any other"
-        ),
-        Sample((np.arange(8.0).reshape(2, 2, 2),), {"axis": (0, 2)}, "several axes"),
-    ),
-    laws=("bounds_every_entry",),
-    wrong={
-        "gives every entry the cotangent": sum_vjp,
-        "lets the first entry win": _only(_first),
-        "rewards the smallest": lambda dy, y, x, axis=None, keepdims=False: (
-            _spread(dy, x, axis) * (x == np.min(x, axis=axis, keepdims=True)),
-        ),
-        "shares the cotangent among all entries": mean_vjp,
-    },
-    tolerance=lambda x, *, axis=None, keepdims=False: 2.0,
-    cost=lambda x, *, axis=None, keepdims=False: (x.size, x.size + math.prod(kept(x.shape, axis))),
-    source="array API standard 2024.12, max; Rockafellar: Convex Analysis, section 23, for the subgradients",
 )

@@ -176,7 +176,7 @@ def _check_concat(*xs: Any, axis: int = 0) -> None:
     axis = axis % len(first)
     for i, x in enumerate(xs):
         shape = tuple(x.shape)
-        if shape[:axis] != first[:axis] or shape[axis + 1 :] != first[axis + 1 :]:
+        if len(shape) != len(first) or shape[:axis] != first[:axis] or shape[axis + 1 :] != first[axis + 1 :]:
             wanted = f"xs[0] {first}, and they must agree in every axis but {axis}"
             raise ValueError(f"concat: xs[{i}] has shape {shape}, which does not continue {wanted}")
 

@@ -57,7 +57,7 @@ class Signature:
         lengths: dict[str, int] = {}
         origin: dict[str, str] = {}
         batch: tuple[int, ...] = ()
-        batch_from = ""
+        batch_from: list[str] = []
         for term, name, spec in zip(self.inputs, names, specs, strict=False):
             if spec is None and term.optional:
                 continue
@@ -91,9 +91,10 @@ class Signature:
                 except ValueError:
                     raise ValueError(
                         f"{op}: {name} has shape {shape}, whose leading axes {lead} do not broadcast "
-                        f"with {batch} of {batch_from}"
+                        f"with {batch} of {' and '.join(batch_from)}"
                     ) from None
-                batch_from = batch_from or f"{name} {shape}"
+                if lead:
+                    batch_from.append(f"{name} {shape}")
         return lengths
 
     def shapes(self, lengths: Mapping[str, int], batch: tuple[int, ...]) -> list[tuple[int, ...]]:

@@ -39,11 +39,11 @@ from typing import Any
 
 import numpy as np
 
-from .attention import packed_attention, packed_attention_vjp
 from .gelu import gelu, gelu_vjp
 from .layer_norm import layer_norm, layer_norm_vjp
 from .linear import linear, linear_vjp
 from .namespace import Array
+from .packed_attention import packed_attention, packed_attention_vjp
 
 Parameters = Mapping[str, Array]
 

@@ -17,7 +17,7 @@ OUTSIDE = {
     "reference": {"numpy", "array_api_compat"},
     "kernels": {"numpy", "numba", "llvmlite", "cupy"},
     "engine": {"numpy", "safetensors", "rich", "typer", "threadpoolctl", "ml_dtypes"},
-    "engine/testing": {"pytest", "hypothesis"},
+    "engine/testing": {"pytest", "hypothesis", "numba"},
 }
 """What a room may import beside Python's own library; engine: what pyproject.toml names."""
 

@@ -3,45 +3,30 @@
 from __future__ import annotations
 
 import difflib
+import multiprocessing
+import signal
 import textwrap
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
+from multiprocessing.connection import Connection
 
 import numpy as np
 from rich.console import Console
-from rich.text import Text
 
 from ...reference.op import Op
 from ...reference.table import BY_NAME, ROWS
 from .. import ops as _ops  # noqa: F401  (gives Tensor its namespace)
 from ..errors import UserError
 from ..kernel_table import versions
-from ..testing import CheckError, Report, check_op, false_alarms
+from ..testing import CheckError, check_op, false_alarms
+from ..testing.mutants import mutants
+from ..testing.survival import fate
 from ..testing.wrongs import rejection
+from .coverage import BROKEN, DETAILS, LEGEND, Line, coverage, details
 
 SAMPLES = 6
-LEGEND = """\
-Worst error / what the check's own estimate allows there (where the lines have room for it). Formula: the value against
-the definition in plain loops, the gradient against finite differences in longdouble, float32 against float64. Kernel:
-against the formula in longdouble. wrong: planted wrong gradients that were rejected.
-"""
-
-
-@dataclass
-class Line:
-    """One row of the table: a version of an operation."""
-
-    op: Op
-    version: str
-    report: Report | None  # None where a check failed
-    sentence: str = ""  # the failure
-    rejected: int = 0
-    planted: int = 0
-
-    @property
-    def passed(self) -> bool:
-        return self.report is not None and self.rejected == self.planted
+ENOUGH = 0.95
+"""Of the mutants at least this share must be rejected; some of the others are equivalent to the original."""
 
 
 def find(name: str) -> Op:
@@ -53,35 +38,61 @@ def find(name: str) -> Op:
     raise UserError(f"there is no operation called {name!r}; {hint}")
 
 
-def run(names: list[str], *, trials: int = 0, seed: int = 0) -> int:
+def run(
+    names: list[str],
+    *,
+    trials: int = 0,
+    seed: int = 0,
+    detailed: bool = False,
+    isolated: bool = False,
+    mutate: bool = False,
+) -> int:
     """Prints the table for the named operations, or all; returns the exit code: 0, or 1 where something failed.
 
-    trials: further random trials of the formulas, in which no check may raise a false alarm. Raises UserError for an
-    unknown operation or a negative number of trials, before anything runs.
+    trials: further random trials of the formulas, in which no check may raise a false alarm. detailed: one line a version,
+    with what each check allowed. isolated: each version in a process of its own, so that one that crashes takes nothing
+    with it. mutate: also every mechanical mistake in the source of the vjps. Raises UserError for an unknown operation or
+    a negative number of trials or seed, before anything runs.
     """
-    if trials < 0:
-        raise UserError(f"--trials is {trials}, but it must be at least 0")
+    for option, value in (("--trials", trials), ("--seed", seed)):
+        if value < 0:
+            raise UserError(f"{option} is {value}, but it must be at least 0")
     rows = [find(name) for name in names] if names else list(ROWS)
     out, err = _console(), Console(stderr=True)
     start = time.perf_counter()
     lines: list[Line] = []
+    alarms: list[str] = []
+    made, survivors = 0, []
     with err.status("starting") as status:
         for op in rows:
             status.update(f"checking {op.name}")
-            lines += _lines(op, seed)
-        alarms: list[str] = []
+            lines += _lines(op, seed, isolated)
+        for op in rows if mutate else ():
+            status.update(f"mutants of {op.name}")
+            found = mutants(op)
+            made += len(found)
+            survivors += [mutant.name for mutant in found if fate(mutant) is None]
         if trials:
             alarms = false_alarms(rows, trials, seed + 1, lambda k: status.update(f"trial {k + 1} of {trials}"))
-    for text in _table(lines, out.width):
+    for text in (details if detailed else coverage)(lines, out.width):
         out.print(text, soft_wrap=True)
-    out.print(f"\n{textwrap.fill(LEGEND, min(out.width, 100))}\n", markup=False)
+    legend = DETAILS if detailed else LEGEND if all(line.report for line in lines) else LEGEND + BROKEN
+    out.print(f"\n{textwrap.fill(legend, min(out.width, 100))}\n", markup=False)
     words = [f"{line.op.name} [{line.version}] FAILED: {line.sentence}" for line in lines if line.sentence]
     words += [f"ALARM: {sentence}" for sentence in alarms]
     words += [f"warning: {w}" for w in sorted({w for line in lines if line.report for w in line.report.warnings})]
+    words.append(_laws(lines))
+    enough = len(survivors) <= (1 - ENOUGH) * made
+    if mutate:
+        words += [f"survived: {name}" for name in survivors]
+        words.append(
+            f"mutants: {made - len(survivors)} of {made} rejected ({ENOUGH:.0%} wanted); a survivor is equivalent to the "
+            "original, or shows a hole in the checks"
+        )
     words.append(_summary(lines, trials, len(alarms), time.perf_counter() - start))
     for sentence in words:  # whole lines for a pipe, whole words for a terminal
         out.print(sentence, markup=False, soft_wrap=not out.is_terminal)
-    return 1 if alarms or not all(line.passed for line in lines) else 0
+    return 1 if alarms or not enough or not all(line.passed for line in lines) else 0
 
 
 def _console() -> Console:
@@ -90,8 +101,9 @@ def _console() -> Console:
     return console if console.is_terminal else Console(width=100, highlight=False)
 
 
-def _lines(op: Op, seed: int) -> Iterator[Line]:
-    formula = _line(op, "formula", None, seed)
+def _lines(op: Op, seed: int, isolated: bool) -> Iterator[Line]:
+    check = _alone if isolated else _line
+    formula = check(op, "formula", seed)
     missed = []
     for why, wrong in op.wrong.items():
         formula.planted += 1
@@ -100,65 +112,60 @@ def _lines(op: Op, seed: int) -> Iterator[Line]:
         else:
             formula.rejected += 1
     if missed:
-        formula.sentence += f"the planted wrong gradient that {missed[0]!r} describes was not rejected"
+        missing = f"the planted wrong gradient that {missed[0]!r} describes was not rejected"
+        formula.sentence = f"{formula.sentence}; {missing}" if formula.sentence else missing
     yield formula
-    for name, pair in versions(op).items():
-        yield _line(op, name, pair, seed)
+    for name in versions(op):
+        yield check(op, name, seed)
 
 
-def _line(op: Op, version: str, pair: object, seed: int) -> Line:
+def _line(op: Op, version: str, seed: int) -> Line:
     try:
+        pair = None if version == "formula" else versions(op)[version]
         report = check_op(op, kernel=pair, kernel_name=version, samples=SAMPLES, seed=seed)
     except CheckError as error:
-        return Line(op, version, None, str(error))
-    except Exception as error:  # a kernel that crashes has failed; the others are still worth a look
+        return Line(op, version, None, str(error), error.check)
+    except Exception as error:  # a kernel that raises has failed; the others are still worth a look
         return Line(op, version, None, f"{type(error).__name__}: {error}")
     return Line(op, version, report)
 
 
-def _table(lines: list[Line], width: int) -> Iterator[Text]:
-    """The lines of the table; where `width` has no room for all of it, without what the checks allow."""
-    table, sizes = _cells(lines, True)
-    if sum(sizes) + 2 * len(sizes) - 2 > width:
-        table, sizes = _cells(lines, False)
-    for cells in table:
-        words = [c.ljust(n) for c, n in zip(cells[:2], sizes, strict=False)]
-        numbers = [c.rjust(n) for c, n in zip(cells[2:], sizes[2:], strict=True)]
-        yield Text("  ".join(words + numbers).rstrip(), "bold red" if cells[-1] == "FAIL" else "")
+def _alone(op: Op, version: str, seed: int) -> Line:
+    """`_line` in a process of its own: one that dies leaves nothing behind but how it died."""
+    context = multiprocessing.get_context("spawn")
+    receiver, sender = context.Pipe(duplex=False)
+    process = context.Process(target=_send_line, args=(sender, op.name, version, seed))
+    process.start()
+    sender.close()
+    try:
+        report, sentence, check = receiver.recv()
+    except EOFError:
+        process.join()
+        return Line(op, version, None, f"its process died of {_death(process.exitcode)}", crashed=True)
+    process.join()
+    return Line(op, version, report, sentence, check)
 
 
-def _cells(lines: list[Line], allowed: bool) -> tuple[list[list[str]], list[int]]:
-    """The cells by rows, a heading and a rule first, and the width of each column."""
-    table = [["operation", "version", "value", "gradient", "float32", "wrong", "laws", ""]]
-    before = None
-    for line in lines:
-        checks = line.report.checks if line.report else {}
-        formula = line.version == "formula"
-        names = ("definition", "vjp", "float32") if formula else ("value float64", "gradient float64", "value float32")
-        laws = sum(name.startswith("law ") for name in checks)
-        table.append(
-            [
-                line.op.name if line.op is not before else "",
-                line.version,
-                *(_error(checks.get(name), allowed) for name in names),
-                f"{line.rejected}/{line.planted}" if formula else "",
-                f"{laws}/{len(line.op.laws)}" if line.op.laws else "-",
-                "pass" if line.passed else "FAIL",
-            ]
-        )
-        before = line.op
-    sizes = [max(map(len, column)) for column in zip(*table, strict=True)]
-    table.insert(1, ["-" * n for n in sizes])
-    return table, sizes
+def _send_line(sender: Connection, name: str, version: str, seed: int) -> None:
+    line = _line(BY_NAME[name], version, seed)
+    sender.send((line.report, line.sentence, line.check))  # a row holds functions that cannot be sent
 
 
-def _error(check: object, allowed: bool) -> str:
-    error = getattr(check, "error", None)
-    if error is None:
-        return "-"
-    if error == 0:
-        return "exact"
-    return f"{error:.0e} / {getattr(check, 'allowed', 0.0):.0e}" if allowed else f"{error:.0e}"
+def _death(code: int | None) -> str:
+    if code is not None and code < 0:
+        return f"signal {-code} ({signal.Signals(-code).name})"
+    return f"itself, with exit code {code}"
+
+
+def _laws(lines: list[Line]) -> str:
+    """How many laws were seen to hold; by name those that no random input could say anything about."""
+    formulas = [line for line in lines if line.version == "formula"]
+    held, claimed = sum(len(line.laws) for line in formulas), sum(len(line.op.laws) for line in formulas)
+    silent = [
+        f"{line.op.name}'s {law}" for line in formulas if line.report for law in line.op.laws if law not in line.laws
+    ]
+    more = f" (the inputs that were drawn say nothing about {', '.join(silent)})" if silent else ""
+    return f"laws: {held} of {claimed} held{more}"
 
 
 def _summary(lines: list[Line], trials: int, alarms: int, seconds: float) -> str:

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from ...reference.attention import attention_weights
+from ...reference.attention_weights import attention_weights
 from ...reference.op import Op, Sample
 from ..errors import UserError
 from ..testing import random_sample

@@ -1,4 +1,4 @@
-"""`handgrad explain OP`: formula, gradient, derivation, where each version lives, and an example with every number."""
+"""`handgrad explain [OP]`: formula, gradient, derivation, where each version lives, an example; or the list of all."""
 
 from __future__ import annotations
 
@@ -14,22 +14,28 @@ from rich.console import Console
 
 from ...reference.op import Op
 from .. import ops
+from ..errors import UserError
 from ..kernel_table import CPU
+from . import operations
 from .check import find
 from .examples import EXAMPLES, generic, given
 
 ROOT = Path(__file__).resolve().parents[2]
 
 
-def run(name: str, x: str | None = None) -> None:
-    """Prints everything about the operation `name`. x: numbers for its only input, such as "1 2 3", rows apart by ";".
+def run(name: str | None, x: str | None = None) -> None:
+    """Prints everything about the operation `name`, or the list of all operations where none is named.
 
-    Raises UserError for an unknown operation, for numbers that are none or do not fit, and for an `x` where the
-    operation has several inputs.
+    x: numbers for its only input, such as "1 2 3", rows apart by ";". Raises UserError for an unknown operation, for
+    numbers that are none or do not fit, and for an `x` without an operation, or with one that has several inputs.
     """
+    console = Console(highlight=False, width=None if sys.stdout.isatty() else 100)
+    if name is None:
+        if x is not None:
+            raise UserError("--x needs an operation to go with it, such as explain softmax --x '1 2 3'")
+        return operations.show(console)
     op = find(name)
     sample = None if x is None else given(op, x)
-    console = Console(highlight=False, width=None if sys.stdout.isatty() else 100)
 
     def title(text: str) -> None:
         console.print(f"\n{text}\n{'-' * len(text)}", style="bold", markup=False)

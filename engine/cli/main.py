@@ -101,16 +101,26 @@ def check(
     trials: Annotated[
         int, typer.Option(help="Random trials that must raise no false alarm, beside the fixed ones.")
     ] = 0,
+    seed: Annotated[int, typer.Option(help="Other random inputs than those of seed 0.")] = 0,
+    details: Annotated[
+        bool, typer.Option("--details", help="One line a version, with what its checks allowed.")
+    ] = False,
+    mutants: Annotated[
+        bool, typer.Option("--mutants", help="Also every mechanical mistake in a gradient's source.")
+    ] = False,
+    isolated: Annotated[
+        bool, typer.Option("--isolated", help="Each version in its own process: one that crashes stops nothing.")
+    ] = False,
 ) -> None:
     """Hold every formula and kernel to its definition, its derivatives and its laws; planted mistakes must be found."""
     from . import check as command
 
-    _exit(command.run(ops or [], trials=trials))
+    _exit(command.run(ops or [], trials=trials, seed=seed, detailed=details, isolated=isolated, mutate=mutants))
 
 
 @app.command(epilog='Example: handgrad explain softmax --x "1 2 3"')
 def explain(
-    op: Annotated[str, typer.Argument(metavar="OP", help="A row of the table, such as attention.")],
+    op: Annotated[str | None, typer.Argument(metavar="[OP]", help="A row, such as attention; none lists all.")] = None,
     x: Annotated[str | None, typer.Option(help='The input of the example, such as "1 2 3".')] = None,
 ) -> None:
     """Show an operation: formula, gradient, derivation, where each version lives, an example with every number."""

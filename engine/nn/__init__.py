@@ -1,10 +1,13 @@
 """Layers."""
 
+from .attention import MultiheadAttention
+from .encoder_decoder import TransformerDecoder, TransformerDecoderLayer, TransformerEncoder, TransformerEncoderLayer
 from .layers import GELU, Dropout, Embedding, LayerNorm, Linear
 from .module import Module, ModuleList, Parameter, Sequential
 from .transformer import MLP, MultiHeadAttention, TransformerBlock
 
 __all__ = [
-    "GELU", "MLP", "Dropout", "Embedding", "LayerNorm", "Linear", "Module", "ModuleList", "MultiHeadAttention", "Parameter",
-    "Sequential", "TransformerBlock",
+    "GELU", "MLP", "Dropout", "Embedding", "LayerNorm", "Linear", "Module", "ModuleList", "MultiHeadAttention",
+    "MultiheadAttention", "Parameter", "Sequential", "TransformerBlock", "TransformerDecoder", "TransformerDecoderLayer",
+    "TransformerEncoder", "TransformerEncoderLayer",
 ]  # fmt: skip

@@ -43,18 +43,28 @@ class Linear(Module):
 
 
 class Embedding(Module):
-    """Row ids[...] of a table. ids (...) integers -> (..., embedding_dim); weight (num_embeddings, embedding_dim), N(0, 1)."""
+    """Row ids[...] of a table. ids (...) integers -> (..., embedding_dim); weight (num_embeddings, embedding_dim), N(0, 1).
 
-    def __init__(self, num_embeddings: int, embedding_dim: int) -> None:
+    padding_idx: a row that starts at zero and gets no gradient, so that it stays there; negative: counted from the end.
+    """
+
+    def __init__(self, num_embeddings: int, embedding_dim: int, padding_idx: int | None = None) -> None:
         positive("Embedding", num_embeddings=num_embeddings, embedding_dim=embedding_dim)
+        if padding_idx is not None and not -num_embeddings <= padding_idx < num_embeddings:
+            raise ValueError(f"Embedding: padding_idx is {padding_idx}, but there are {num_embeddings} embeddings")
         self.num_embeddings, self.embedding_dim = num_embeddings, embedding_dim
-        self.weight = Parameter(random.default.normal((num_embeddings, embedding_dim)))
+        self.padding_idx = None if padding_idx is None else padding_idx % num_embeddings
+        weight = random.default.normal((num_embeddings, embedding_dim))
+        if self.padding_idx is not None:
+            weight[self.padding_idx] = 0.0
+        self.weight = Parameter(weight)
 
     def forward(self, ids: Any) -> Tensor:
-        return embedding(self.weight, ids)
+        return embedding(self.weight, ids, padding_idx=self.padding_idx)
 
     def extra_repr(self) -> str:
-        return f"{self.num_embeddings}, {self.embedding_dim}"
+        padding = "" if self.padding_idx is None else f", padding_idx={self.padding_idx}"
+        return f"{self.num_embeddings}, {self.embedding_dim}{padding}"
 
 
 class LayerNorm(Module):

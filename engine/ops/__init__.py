@@ -5,23 +5,27 @@ from . import (
     contraction,
     elementary,
     elementwise,
+    inspection,
     losses,
+    manipulation,
     products,
     reductions,
+    searching,
     shape,
-    standard,
     transformer,
 )
 from .activations import *
 from .contraction import *
 from .elementary import *
 from .elementwise import *
+from .inspection import *
 from .losses import *
+from .manipulation import *
 from .namespace import NUMPY, Namespace
 from .products import *
 from .reductions import *
+from .searching import *
 from .shape import *
-from .standard import *
 from .transformer import *
 
 __all__ = []
@@ -33,5 +37,7 @@ __all__ += losses.__all__
 __all__ += products.__all__
 __all__ += reductions.__all__
 __all__ += shape.__all__
-__all__ += standard.__all__
+__all__ += inspection.__all__
+__all__ += manipulation.__all__
+__all__ += searching.__all__
 __all__ += transformer.__all__

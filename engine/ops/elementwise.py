@@ -18,6 +18,7 @@ __all__ = [
     "log",
     "multiply",
     "negative",
+    "pow",
     "power",
     "sqrt",
     "subtract",
@@ -59,6 +60,11 @@ def divide(x1: Operand, x2: Operand) -> Tensor:
 def power(x1: Operand, x2: Operand) -> Tensor:
     """x1 ** x2."""
     return apply(t.POWER, x1, x2)
+
+
+def pow(x1: Operand, x2: Operand, /) -> Tensor:
+    """x1 ** x2: `power` under the standard's name."""
+    return power(x1, x2)
 
 
 def negative(x: Operand) -> Tensor:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from ...reference import table as t
 from ..tensor import Tensor, apply
 from .elementwise import Operand, with_axes
-from .shape import checked, constant, reshape
+from .shape import checked, constant, optional_integer, reshape
 
 __all__ = ["attention", "embedding", "linear", "lstm_cell", "matmul", "packed_attention", "scatter_rows"]
 
@@ -29,10 +31,18 @@ def linear(x: Operand, weight: Operand, bias: Operand | None = None, *, transpos
     return apply(t.LINEAR, *arguments, transposed=transposed)
 
 
-def embedding(weight: Operand, ids: Operand) -> Tensor:
-    """The rows of `weight` (v, c) at the integers `ids` (...) -> (..., c). IndexError where an id is not a row."""
+def embedding(weight: Operand, ids: Operand, *, padding_idx: int | None = None) -> Tensor:
+    """The rows of `weight` (v, c) at the integers `ids` (...) -> (..., c). IndexError where an id is not a row.
+
+    padding_idx: a row that is read as it is, but gets no gradient; a negative one counts from the end.
+    """
     weight = with_axes("embedding", weight)
-    return apply(t.EMBEDDING, weight, checked("embedding", "ids", ids, "weight", weight.shape[0], "rows"))
+    rows = weight.shape[0] if weight.ndim else 0
+    padding = optional_integer("embedding", "padding_idx", padding_idx)
+    if padding is not None and -rows <= padding < 0:
+        padding += rows
+    ids = checked("embedding", "ids", ids, "weight", rows, "rows")
+    return apply(t.EMBEDDING, weight, ids, padding_idx=padding)
 
 
 def scatter_rows(x: Operand, ids: Operand, *, n: int) -> Tensor:
@@ -45,17 +55,27 @@ def attention(
     k: Operand,
     v: Operand,
     mask: Operand | None = None,
+    bias: Operand | None = None,
     *,
     causal: bool = False,
     scale: float | None = None,
+    window: int | None = None,
+    grouped: bool = False,
 ) -> Tensor:
-    """softmax(q k^T scale) v. q (..., t, d), k and v (..., s, d) -> (..., t, d).
+    """softmax(q k^T scale + bias) v. q (..., t, d), k (..., s, d), v (..., s, e) -> (..., t, e).
 
-    mask: boolean, broadcasts to (..., t, s); True takes part. causal: query i sees keys up to i + s - t.
-    scale: 1/sqrt(d) where None. A query that may see nothing gives zeros.
+    mask: boolean, broadcasts to (..., t, s); True takes part. bias: floating point, likewise; -inf takes no part.
+    Query i stands at the position i + s - t, among keys 0 to s - 1. causal: it sees keys up to there. window: it sees keys
+    less than `window` positions away. A query that may see nothing gives zeros.
+    scale: 1/sqrt(d) where None.
+    grouped: q (..., H, t, d) has a multiple of the G heads of k and v (..., G, s, d); head h reads key head h // (H // G).
     """
-    arguments = (q, k, v) if mask is None else (q, k, v, constant(mask))
-    return apply(t.ATTENTION, *arguments, causal=causal, scale=scale)
+    given: tuple[Any, ...] = (q, k, v)
+    if mask is not None or bias is not None:
+        given = (*given, None if mask is None else constant(mask))
+    if bias is not None:
+        given = (*given, with_axes("attention", bias))
+    return apply(t.ATTENTION, *given, causal=causal, scale=scale, window=window, grouped=grouped)
 
 
 def packed_attention(qkv: Operand, *, n_head: int, causal: bool = True) -> Tensor:

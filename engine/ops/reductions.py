@@ -1,14 +1,19 @@
-"""Many numbers in, one number out, along some axes. Formulas: reference/reductions.py and softmax.py."""
+"""Many numbers in, one number out along some axes; and what is made of such sums. Formulas: reference/reductions.py,
+extremes.py, variance.py, products.py, cumulative_sum.py, logsumexp.py, softmax.py, log_softmax.py."""
 
 from __future__ import annotations
 
 from typing import Any
 
 from ...reference import table as t
+from ...reference.op import Op
 from ..tensor import Tensor, apply
-from .elementwise import Operand, with_axes
+from .elementwise import Operand, astype, sqrt, where, with_axes
 
-__all__ = ["max", "mean", "softmax", "sum"]
+__all__ = [
+    "cumulative_prod", "cumulative_sum", "log_softmax", "logsumexp", "max", "mean", "min", "prod", "softmax", "std", "sum",
+    "var",
+]  # fmt: skip
 
 Axis = Any  # None for all axes, an int, or a tuple of ints
 
@@ -27,16 +32,47 @@ def normal_axis(op: str, axis: Axis, ndim: int) -> Axis:
     return axis % ndim
 
 
-def sum(x: Operand, *, axis: Axis = None, keepdims: bool = False) -> Tensor:
-    """The sum along `axis`."""
+def _in_dtype(op: Op, x: Any, dtype: Any, **params: Any) -> Tensor:
+    """The operation on x cast to `dtype`, and so its result: small integers, which sums widen, are made small again."""
+    if dtype is None:
+        return apply(op, x, **params)
+    y = apply(op, x if x.dtype == dtype else astype(x, dtype), **params)
+    return y if y.dtype == dtype else astype(y, dtype)
+
+
+def sum(x: Operand, *, axis: Axis = None, dtype: Any = None, keepdims: bool = False) -> Tensor:
+    """The sum along `axis`, 0 for no numbers; computed in `dtype` where one is given."""
     x = with_axes("sum", x)
-    return apply(t.SUM, x, axis=normal_axis("sum", axis, x.ndim), keepdims=keepdims)
+    return _in_dtype(t.SUM, x, dtype, axis=normal_axis("sum", axis, x.ndim), keepdims=keepdims)
+
+
+def prod(x: Operand, *, axis: Axis = None, dtype: Any = None, keepdims: bool = False) -> Tensor:
+    """The product along `axis`, 1 for no numbers; computed in `dtype` where one is given. Zeros have right gradients."""
+    x = with_axes("prod", x)
+    return _in_dtype(t.PROD, x, dtype, axis=normal_axis("prod", axis, x.ndim), keepdims=keepdims)
 
 
 def mean(x: Operand, *, axis: Axis = None, keepdims: bool = False) -> Tensor:
-    """The arithmetic mean along `axis`."""
+    """The arithmetic mean along `axis`; NaN for no numbers."""
     x = with_axes("mean", x)
     return apply(t.MEAN, x, axis=normal_axis("mean", axis, x.ndim), keepdims=keepdims)
+
+
+def var(x: Operand, *, axis: Axis = None, correction: float = 0.0, keepdims: bool = False) -> Tensor:
+    """The variance along `axis`: squared deviations from the mean, summed and divided by n - correction."""
+    x = with_axes("var", x)
+    axis = normal_axis("var", axis, x.ndim)
+    return apply(t.VAR, x, axis=axis, correction=float(correction), keepdims=keepdims)
+
+
+def std(x: Operand, *, axis: Axis = None, correction: float = 0.0, keepdims: bool = False) -> Tensor:
+    """The standard deviation along `axis`, the square root of `var`.
+
+    Where all numbers are equal it has a kink, like |x| at 0: of its subgradients there, 0 is taken.
+    """
+    y = var(with_axes("std", x), axis=axis, correction=correction, keepdims=keepdims)
+    equal = y == 0.0
+    return where(equal, 0.0, sqrt(where(equal, 1.0, y)))  # the 1.0 keeps the root's infinite slope at 0 out of it
 
 
 def max(x: Operand, *, axis: Axis = None, keepdims: bool = False) -> Tensor:
@@ -45,7 +81,49 @@ def max(x: Operand, *, axis: Axis = None, keepdims: bool = False) -> Tensor:
     return apply(t.MAX, x, axis=normal_axis("max", axis, x.ndim), keepdims=keepdims)
 
 
+def min(x: Operand, *, axis: Axis = None, keepdims: bool = False) -> Tensor:
+    """The smallest value along `axis`; ties share the gradient equally."""
+    x = with_axes("min", x)
+    return apply(t.MIN, x, axis=normal_axis("min", axis, x.ndim), keepdims=keepdims)
+
+
+def cumulative_sum(x: Operand, *, axis: int | None = None, dtype: Any = None, include_initial: bool = False) -> Tensor:
+    """Running totals along `axis`, after a 0 where `include_initial`; the axis may be left out where x has only one."""
+    x = with_axes("cumulative_sum", x)
+    axis = _one_axis("cumulative_sum", axis, x.ndim)
+    return _in_dtype(t.CUMULATIVE_SUM, x, dtype, axis=axis, include_initial=include_initial)
+
+
+def cumulative_prod(x: Operand, *, axis: int | None = None, dtype: Any = None, include_initial: bool = False) -> Tensor:
+    """Running products along `axis`, after a 1 where `include_initial`; the axis may be left out where x has only one."""
+    x = with_axes("cumulative_prod", x)
+    axis = _one_axis("cumulative_prod", axis, x.ndim)
+    return _in_dtype(t.CUMULATIVE_PROD, x, dtype, axis=axis, include_initial=include_initial)
+
+
+def _one_axis(op: str, axis: int | None, ndim: int) -> int:
+    if axis is None:
+        if ndim != 1:
+            raise ValueError(f"{op}: x has {ndim} axes, so say along which: {op}(x, axis=...)")
+        return 0
+    if isinstance(axis, tuple):
+        raise ValueError(f"{op}: axis is {axis}, but it runs along a single axis")
+    return normal_axis(op, axis, ndim)
+
+
+def logsumexp(x: Operand, *, axis: Axis = None, keepdims: bool = False) -> Tensor:
+    """log sum exp(x) along `axis`, without overflow; -inf, with zero gradients, for no numbers or only -inf."""
+    x = with_axes("logsumexp", x)
+    return apply(t.LOGSUMEXP, x, axis=normal_axis("logsumexp", axis, x.ndim), keepdims=keepdims)
+
+
 def softmax(x: Operand, *, axis: int = -1) -> Tensor:
     """exp(x) / sum exp(x) along `axis`, whose entries sum to one."""
     x = with_axes("softmax", x)
     return apply(t.SOFTMAX, x, axis=normal_axis("softmax", axis, x.ndim))
+
+
+def log_softmax(x: Operand, *, axis: int = -1) -> Tensor:
+    """log softmax(x) along `axis`; also where a probability would underflow to zero."""
+    x = with_axes("log_softmax", x)
+    return apply(t.LOG_SOFTMAX, x, axis=normal_axis("log_softmax", axis, x.ndim))

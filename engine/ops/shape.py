@@ -1,7 +1,8 @@
-"""The same numbers in another order or form. Formulas: reference/shape.py."""
+"""The same numbers in another order or form. Formulas: reference/shape.py, axes.py, joining.py, padding.py, indexing.py."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from operator import index
 from typing import Any
 
@@ -13,8 +14,8 @@ from .elementwise import Operand, with_axes
 from .reductions import normal_axis
 
 __all__ = [
-    "broadcast_to", "concat", "expand_dims", "getitem", "matrix_transpose", "permute_dims", "reshape", "scatter_slice",
-    "squeeze", "stack", "take",
+    "broadcast_to", "concat", "expand_dims", "flip", "getitem", "matrix_transpose", "pad", "permute_dims", "reshape",
+    "scatter_slice", "split", "squeeze", "stack", "take",
 ]  # fmt: skip
 
 
@@ -52,17 +53,19 @@ def broadcast_to(x: Operand, /, shape: tuple[int, ...]) -> Tensor:
 def expand_dims(x: Operand, /, *, axis: int = 0) -> Tensor:
     """A new axis of length 1 at position `axis` of the result."""
     x = with_axes("expand_dims", x)
-    at = normal_axis("expand_dims", axis, x.ndim + 1)
-    return reshape(x, (*x.shape[:at], 1, *x.shape[at:]))
+    return apply(t.EXPAND_DIMS, x, axis=normal_axis("expand_dims", axis, x.ndim + 1))
 
 
 def squeeze(x: Operand, /, axis: int | tuple[int, ...]) -> Tensor:
     """x without the axes `axis`, which must have length 1."""
     x = with_axes("squeeze", x)
-    gone = normal_axis("squeeze", axis if isinstance(axis, tuple) else (axis,), x.ndim)
-    if any(x.shape[a] != 1 for a in gone):
-        raise ValueError(f"squeeze: x has shape {tuple(x.shape)}, but axis {axis} must have length 1")
-    return reshape(x, tuple(n for a, n in enumerate(x.shape) if a not in gone))
+    return apply(t.SQUEEZE, x, axis=normal_axis("squeeze", axis, x.ndim))
+
+
+def flip(x: Operand, /, *, axis: int | tuple[int, ...] | None = None) -> Tensor:
+    """The entries in reverse order along `axis`; along all axes where it is None."""
+    x = with_axes("flip", x)
+    return apply(t.FLIP, x, axis=normal_axis("flip", axis, x.ndim))
 
 
 def concat(arrays: Any, /, *, axis: int | None = 0) -> Tensor:
@@ -76,8 +79,38 @@ def concat(arrays: Any, /, *, axis: int | None = 0) -> Tensor:
 
 
 def stack(arrays: Any, /, *, axis: int = 0) -> Tensor:
-    """The arrays side by side along a new axis."""
-    return concat([expand_dims(x, axis=axis) for x in arrays], axis=axis)
+    """The arrays, all of one shape, side by side along a new axis at position `axis` of the result."""
+    xs = [with_axes("stack", x) for x in arrays]
+    if not xs:
+        raise ValueError("stack: got no arrays, but it takes at least one")
+    return apply(t.STACK, *xs, axis=normal_axis("stack", axis, xs[0].ndim + 1))
+
+
+def split(x: Operand, sections: int | Sequence[int], /, *, axis: int = 0) -> tuple[Tensor, ...]:
+    """Consecutive pieces of x along `axis`: so many equal ones, or pieces of the lengths in a list."""
+    x = with_axes("split", x)
+    axis = normal_axis("split", axis, x.ndim)
+    if isinstance(sections, int):
+        n = x.shape[axis]
+        if sections < 1 or n % sections:
+            raise ValueError(f"split: x has shape {tuple(x.shape)}, whose axis {axis} is no {sections} equal pieces")
+        sections = (n // sections,) * sections
+    return apply(t.SPLIT, x, sections=tuple(index(n) for n in sections), axis=axis)
+
+
+def pad(x: Operand, /, widths: int | Sequence[Any], *, value: float = 0.0) -> Tensor:
+    """x with `value` before and after the entries of each axis.
+
+    widths: one number for every side, one number for both sides of each axis, or one (before, after) for each axis.
+    """
+    x = with_axes("pad", x)
+    pairs = [widths] * x.ndim if isinstance(widths, int) else list(widths)
+    pairs = [(n, n) if isinstance(n, int) else tuple(n) for n in pairs]
+    if any(len(pair) != 2 for pair in pairs):
+        raise ValueError(f"pad: widths is {widths!r}, but each axis needs one number, or two: (before, after)")
+    if x.dtype.kind != "f" and not float(value).is_integer():
+        raise TypeError(f"pad: value is {value!r}, which {x.dtype.name}, the dtype of x, cannot hold")
+    return apply(t.PAD, x, widths=tuple((index(a), index(b)) for a, b in pairs), value=value)
 
 
 def getitem(x: Operand, key: Any) -> Tensor:
@@ -143,14 +176,29 @@ def take(x: Operand, indices: Operand, /, *, axis: int | None = None) -> Tensor:
     return apply(t.TAKE, x, ids, axis=axis)
 
 
-def checked(op: str, name: str, ids: Any, what: str, n: int, unit: str) -> Tensor:
-    """The ids as a Tensor; IndexError unless each is at least 0 and below n. NumPy would count negative ones from the end."""
+def checked(op: str, name: str, ids: Any, what: str, n: int, unit: str, besides: int | None = None) -> Tensor:
+    """The ids as a Tensor; IndexError unless each is at least 0 and below n, or equal to `besides` where that is given.
+
+    NumPy would count negative ones from the end.
+    """
     t = constant(ids)
-    if t.data.dtype.kind in "iu" and t.data.size:
-        low, high = int(t.data.min()), int(t.data.max())
+    a = t.data
+    if a.dtype.kind in "iu" and a.size:
+        low, high = int(a.min()), int(a.max())
+        if besides is not None and (low < 0 or high >= n):
+            inside = a[a != besides]
+            low, high = (int(inside.min()), int(inside.max())) if inside.size else (0, n - 1)
         if low < 0 or high >= n:
             raise IndexError(f"{op}: {name} holds {high if high >= n else low}, but {what} has {n} {unit}")
     return t
+
+
+def optional_integer(op: str, name: str, value: Any) -> int | None:
+    """A parameter that is an integer or None; one sentence where it is anything else."""
+    try:
+        return None if value is None else index(value)
+    except TypeError:
+        raise TypeError(f"{op}: {name} is {value!r}, but it must be an integer or None") from None
 
 
 def constant(x: Any) -> Tensor:

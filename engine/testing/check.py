@@ -9,8 +9,9 @@
     check_op(f, inputs=(x,))                                     # a function of handgrad Tensors
 
 The checks, each in the module that explains it: first_order (shapes, vjp and jvp against finite differences, adjoint),
-second_order, safety (mutation, second call, strides, reads, float32, wanted), shapes (zero size, broadcasting, used
-twice), kernels (agreement, residuals, into, unused outputs, nan), laws.
+complex_step, second_order, safety (mutation, second call, strides, reads, float32, wanted, standing still), shapes (zero
+size, broadcasting, used twice), messages (errors), kernels (agreement, residuals, into, unused outputs, nan),
+determinism, laws. properties and strategies search for counterexamples with hypothesis.
 """
 
 from __future__ import annotations
@@ -25,10 +26,13 @@ from ...reference.op import Op, Sample
 from . import kernels, safety, shapes
 from .arrays import JITTERS, jitter
 from .case import Case
+from .complex_step import complex_step
+from .determinism import determinism
 from .differences import Redraw
 from .draw import larger_sample, random_sample
 from .first_order import first_order
 from .laws import check_law
+from .messages import messages
 from .report import Report
 from .second_order import second_order
 from .subject import Subject, of_functions, of_kernel, of_row, of_tensors
@@ -158,12 +162,16 @@ def _checks(case: Case) -> dict[str, Callable[[Case], Any]]:
         "zero size": shapes.zero_size,
     }
     if case.subject.kernel is not None:
-        return {"agreement": _agreement, "contract": kernels.contract, "nan": kernels.nan, **common}
+        return {
+            "agreement": _agreement, "contract": kernels.contract, "nan": kernels.nan, "determinism": determinism,
+            **common,
+        }  # fmt: skip
     checks: dict[str, Callable[[Case], Any]] = {"vjp": first_order, "second order": second_order, **common}
     if case.subject.op is not None:
         checks = {
-            "definition": against_definition, **checks, "broadcasting": shapes.broadcasting,
-            "used twice": shapes.used_twice,
+            "definition": against_definition, **checks, "complex step": complex_step,
+            "standing still": safety.standing_still, "broadcasting": shapes.broadcasting,
+            "used twice": shapes.used_twice, "errors": messages,
         }  # fmt: skip
     return checks
 

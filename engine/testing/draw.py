@@ -58,14 +58,23 @@ def numbers(
     return rng.standard_normal(shape) * 2
 
 
-def larger_sample(op: Op, rng: np.random.Generator, most: int = 20_000) -> Sample | None:
-    """A random Sample whose axes are several times as long, for kernels with vector lanes, tiles and threads.
+def larger_sample(
+    op: Op, rng: np.random.Generator, most: int = 20_000, factors: tuple[int, int] = (3, 20)
+) -> Sample | None:
+    """A random Sample whose axes are several times as long, for kernels with vector lanes, tiles and threads. At most
+    `most` entries an array; `factors`: from how many times as long to how many (exclusive).
+
+    None where the row does not take them.
+    """
+    return enlarged(op, random_sample(op, rng), int(rng.integers(*factors)), rng, most)
+
+
+def enlarged(op: Op, small: Sample, factor: int, rng: np.random.Generator, most: int) -> Sample | None:
+    """A sample with other numbers, whose axes are up to `factor` times as long, at most `most` entries an array.
 
     Every length n > 1 becomes the same multiple of n wherever it stands, so what fitted together still does. None where
     it does not (a row whose parameters hold lengths).
     """
-    small = random_sample(op, rng)
-    factor = int(rng.integers(3, 20))
     arrays = [x for x in small.inputs if isinstance(x, np.ndarray)]
     while factor > 1 and any(x.size * factor ** sum(n > 1 for n in x.shape) > most for x in arrays):
         factor -= 1

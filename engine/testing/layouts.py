@@ -25,6 +25,8 @@ def sliced(a: np.ndarray) -> np.ndarray:
 
 def reversed_(a: np.ndarray) -> np.ndarray:
     """Negative strides along every axis."""
+    if a.ndim == 0:
+        return a
     flip = (slice(None, None, -1),) * a.ndim
     return np.array(a[flip], order="C")[flip]
 

@@ -5,12 +5,13 @@ Each function here is one promise of the contract between a row and the engine, 
 
 from __future__ import annotations
 
+from itertools import combinations
 from typing import Any
 
 import numpy as np
 
 from ...reference.op import Spec
-from .arrays import JITTERS, as_array, cast, jitter
+from .arrays import JITTERS, as_array, cast, jitter, largest, unseen
 from .case import Case
 from .first_order import shapes
 from .layouts import LAYOUTS
@@ -37,12 +38,12 @@ def purity(case: Case) -> None:
         first = [_copy(a) for a in _guarded(case, name, run)]
         for key, values in arguments.items():
             for i, (old, new) in enumerate(zip(before[key], values, strict=True)):
-                if isinstance(old, np.ndarray) and not _same(old, as_array(new)):
+                if isinstance(old, np.ndarray) and not same(old, as_array(new)):
                     which = case.input_name(i) if key == "an input" else key
                     case.fail("mutation", f"{name} changed {which}, but it may only read what it is given")
         case.report.add("mutation")
         for old, new in zip(first, _guarded(case, name, run), strict=True):
-            if isinstance(old, np.ndarray) and not _same(old, as_array(new)):
+            if isinstance(old, np.ndarray) and not same(old, as_array(new)):
                 case.fail("second call", f"{name} gave another result when called again with the same arguments")
         case.report.add("second call")
 
@@ -60,7 +61,8 @@ def _copy(a: Any) -> Any:
     return as_array(a).copy() if hasattr(a, "shape") and not isinstance(a, Spec) else a
 
 
-def _same(a: np.ndarray, b: np.ndarray) -> bool:
+def same(a: np.ndarray, b: np.ndarray) -> bool:
+    """Whether all is the same: shape, dtype, numbers, and where NaN is."""
     return a.shape == b.shape and a.dtype == b.dtype and bool(np.all((a == b) | ((a != a) & (b != b))))
 
 
@@ -120,7 +122,7 @@ def reads(case: Case) -> set[str]:
             got = case.subject.vjp(dys, hidden_ys, hidden, params)
         except Exception:
             continue
-        if all(a is b or (a is not None and b is not None and _same(a, b)) for a, b in zip(got, want, strict=True)):
+        if all(a is b or (a is not None and b is not None and same(a, b)) for a, b in zip(got, want, strict=True)):
             idle.add(name)
     return idle
 
@@ -131,7 +133,7 @@ def _poisoned(case: Case, dys: Any, ys: Any, xs: Any, want: Any) -> None:
     except Exception as error:
         case.fail("reads", f"the vjp needs more than the row declares under `reads`: {type(error).__name__}: {error}")
     for a, b in zip(got, want, strict=True):
-        if (a is None) != (b is None) or (a is not None and not _same(a, b)):
+        if (a is None) != (b is None) or (a is not None and not same(a, b)):
             case.fail("reads", "the vjp gives another result where the row says that an array is not read")
 
 
@@ -194,3 +196,29 @@ def wanted(case: Case) -> None:
             case.fail("wanted", f"the gradient of {name} is missing, but wanted={mask} asks for it")
         case.compare("wanted", f"the gradient of {name} with wanted={mask}", alone[i], everything[i],
                      case.limit(everything, [])[i], " as when all are asked for")  # fmt: skip
+
+
+def standing_still(case: Case) -> None:
+    """None for the direction of an input means that it stands still: the jvp is the same as with zeros there."""
+    s, params = case.subject, case.params
+    moving = [i for i, flag in enumerate(case.differentiable) if flag]
+    if s.jvp is None or s.op is None or len(moving) < 2:
+        return
+    ys, vs = s.forward(case.inputs, params), case.directions(case.inputs)
+    eps = float(np.finfo(np.float64).eps)
+    for size in range(1, len(moving)):
+        for still in combinations(moving, size):
+            zeros = tuple(
+                np.zeros_like(x) if i in still else v for i, (x, v) in enumerate(zip(case.inputs, vs, strict=True))
+            )
+            nones = tuple(None if i in still else v for i, v in enumerate(vs))
+            names = " and ".join(case.input_name(i) for i in still)
+            want = s.jvp(zeros, ys, case.inputs, params)
+            try:
+                got = s.jvp(nones, ys, case.inputs, params)
+            except Exception as error:
+                case.fail("standing still", f"the jvp raised {type(error).__name__} with None for {names}: {error}")
+            for k, (dy, other) in enumerate(zip(got, want, strict=True)):
+                what = f"the jvp with None for {names}" + (f", output {k}," if len(got) > 1 else "")
+                allowed = case.tolerance * eps * max(largest(other), unseen(case.inputs))
+                case.compare("standing still", what, dy, other, allowed, " with zeros")

@@ -116,9 +116,7 @@ def of_kernel(op: Op, pair: Any, name: str) -> Subject:
         wanted = subject.differentiable(inputs) if wanted is None else wanted
         saved, kept = unread(subject, inputs, _tuple(y))
         dy = one(frozen(dys))
-        grads = pair.vjp(
-            dy, one(kept), *saved, residuals=residuals, wanted=wanted, into=[None] * len(inputs), **params
-        )
+        grads = pair.vjp(dy, one(kept), *saved, residuals=residuals, wanted=wanted, into=[None] * len(inputs), **params)
         return _arrays(grads)
 
     subject = Subject(f"{op.name} [{name}]", forward, back, None, op, precise=False, kernel=pair, takes_wanted=True)

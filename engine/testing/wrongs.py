@@ -1,7 +1,8 @@
 """Who checks the checker: planted wrong gradients that it must reject, and right ones that it must not.
 
 A row brings plausible mistakes of its own (`Op.wrong`: a missing term, a wrong axis); `generated` makes mechanical ones
-for every row. Both go through the first-order checks alone, as somebody's new gradient would.
+in the results of every row, and mutants.py makes them in its source. All of them go through the first-order checks, as
+somebody's new gradient would.
 """
 
 from __future__ import annotations
@@ -24,10 +25,17 @@ from .subject import of_row
 Vjp = Callable[..., tuple[Any, ...]]
 
 
-def rejection(op: Op, wrong: Vjp, rng: np.random.Generator, tries: int = 12) -> str | None:
-    """The sentence with which the first-order checks reject `wrong` on the first random input that shows it, or None.
+def rejection(
+    op: Op,
+    wrong: Vjp,
+    rng: np.random.Generator,
+    tries: int = 12,
+    checks: tuple[Callable[[Case], Any], ...] = (first_order,),
+) -> str | None:
+    """The sentence with which the checks reject `wrong` on the first of `tries` random inputs that shows it, or None.
 
-    Raises TypeError for a function that cannot be called as a vjp of this row: that would be no gradient, not a wrong one.
+    checks: the first-order ones, unless others are named. Raises TypeError for a function that cannot be called as a vjp
+    of this row: that would be no gradient, not a wrong one.
     """
     report = Report(op.name, 0)
     for k in range(tries):
@@ -35,7 +43,9 @@ def rejection(op: Op, wrong: Vjp, rng: np.random.Generator, tries: int = 12) -> 
         subject = of_row(op, _callable(op, wrong, len(sample.inputs), sample.params))
         try:
             with np.errstate(all="ignore"):
-                first_order(Case(subject, sample.inputs, dict(sample.params), rng, report, f"draw {k}"))
+                case = Case(subject, sample.inputs, dict(sample.params), rng, report, f"draw {k}")
+                for check in checks:
+                    check(case)
         except CheckError as error:
             return str(error)
         except Redraw:
@@ -63,7 +73,7 @@ def _callable(op: Op, wrong: Vjp, n: int, params: Any) -> Vjp:
 
 
 def generated(op: Op) -> dict[str, Vjp]:
-    """Mechanical mistakes: each a change to the right gradients, one for all inputs and one for each alone."""
+    """Mechanical mistakes in results: each a change to the right gradients, one for all inputs and one for each alone."""
     changes: dict[str, Callable[[Any], Any]] = {
         "a factor of 1.001": lambda dx: dx * 1.001,
         "the sign flipped": lambda dx: -dx,

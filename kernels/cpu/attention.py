@@ -1,4 +1,5 @@
-"""Scaled dot-product attention: y = softmax(scale q k^T) v, causal or with a mask over keys, for any T, S and D <= 256.
+"""Scaled dot-product attention: y = softmax(scale q k^T) v for any T, S and D <= 256; causal, in a window, with a mask
+over keys, with grouped heads.
 
     p = softmax(scale q k^T);  dv = p^T dy;  ds = p (dy v^T - <dy, y>);  dq = scale ds k;  dk = scale ds^T q
 The rungs 02 and 03 are in `attention_core.py`. Residual: lse = log sum_j e^(s_ij), one number a query.
@@ -18,7 +19,7 @@ from .attention_core import (
 )
 from .jit import FLOATS, frozen, jit, lent
 
-# Letters: B batch, H heads, T queries, S keys, D head_dim, N = B * H.
+# Letters: B batch, H query heads, G key heads, T queries, S keys, D head_dim, N = B * H.
 MAX_HEAD_DIM = 256
 _NO_MASK = frozen(np.ones((1, 0), np.bool_))
 
@@ -110,22 +111,28 @@ def strided(array: np.ndarray) -> np.ndarray:
     return array
 
 
-def run_forward(places: tuple, sizes: tuple, causal: bool, masks: np.ndarray, scale: Any, lse: np.ndarray) -> None:
-    """Rung 03, or 02 where there is one head only. places: q, k, v, y; sizes: H, T, S, D."""
+def reach(T: int, S: int, causal: bool, window: int | None = None) -> tuple[int, int]:
+    """(before, after): how many keys a query sees before and after the one in its own place; T + S for all."""
+    side = T + S if window is None else min(window - 1, T + S)
+    return side, 0 if causal else side
+
+
+def run_forward(places: tuple, sizes: tuple, reach: tuple, masks: np.ndarray, scale: Any, lse: np.ndarray) -> None:
+    """Rung 03, or 02 where there is one head only. places: q, k, v, y; sizes: H, G, T, S, D."""
     if lse.shape[0] == 1:
-        attention_forward_02_tiled(*places, sizes, causal, masks, scale, lse, 0)
+        attention_forward_02_tiled(*places, sizes, reach, masks, scale, lse, 0)
     else:
-        attention_forward_03_threads(*places, sizes, causal, masks, scale, lse)
+        attention_forward_03_threads(*places, sizes, reach, masks, scale, lse)
 
 
 def run_vjp(
-    places: tuple, sizes: tuple, causal: bool, masks: np.ndarray, scale: Any, lse: np.ndarray, want: tuple, add: tuple
+    places: tuple, sizes: tuple, reach: tuple, masks: np.ndarray, scale: Any, lse: np.ndarray, want: tuple, add: tuple
 ) -> None:
-    """Rung 03, or 02 where there is one head only. places: dy, y, q, k, v, dq, dk, dv; sizes: H, T, S, D."""
-    if lse.shape[0] == 1:
-        attention_vjp_02_tiled(*places, sizes, causal, masks, scale, lse, want, add, 0)
+    """Rung 03, or 02 where there is one key head only. places: dy, y, q, k, v, dq, dk, dv; sizes: H, G, T, S, D."""
+    if lse.shape[0] // sizes[0] * sizes[1] == 1:
+        attention_vjp_02_tiled(*places, sizes, reach, masks, scale, lse, want, add, 0)
     else:
-        attention_vjp_03_threads(*places, sizes, causal, masks, scale, lse, want, add)
+        attention_vjp_03_threads(*places, sizes, reach, masks, scale, lse, want, add)
 
 
 def _key_mask(mask: np.ndarray | None, batch: int) -> np.ndarray:
@@ -151,49 +158,59 @@ def _is_key_mask(mask: Any, q: Any, S: int) -> bool:
     )
 
 
-def accepts(q: Any, k: Any, v: Any, mask: Any = None, *, causal: bool = False, scale: float | None = None) -> bool:
+def accepts(
+    q: Any, k: Any, v: Any, mask: Any = None, bias: Any = None, *,
+    causal: bool = False, scale: float | None = None, window: int | None = None, grouped: bool = False,
+) -> bool:  # fmt: skip
     return (
-        q.dtype in FLOATS
+        bias is None
+        and q.dtype in FLOATS
         and k.dtype == q.dtype
         and v.dtype == q.dtype
         and q.ndim >= 2
         and k.shape == v.shape
-        and k.shape[:-2] == q.shape[:-2]
+        and (_in_groups(q, k) if grouped else k.shape[:-2] == q.shape[:-2])
         and k.shape[-1] == q.shape[-1]
         and 1 <= q.shape[-1] <= MAX_HEAD_DIM
         and (mask is None or _is_key_mask(mask, q, k.shape[-2]))
+        and (window is None or window >= 1)
     )
 
 
-def _arranged(q: Any, k: Any, mask: Any, scale: float | None) -> tuple[int, tuple[int, int, int, int], np.ndarray, Any]:
-    """(B, (H, T, S, D), masks, scale as a number of the arrays' dtype)"""
+def _in_groups(q: Any, k: Any) -> bool:
+    """True for q (..., B, H, T, D) and k (..., B, G, S, D) with H a multiple of G."""
+    return q.ndim == k.ndim >= 4 and k.shape[:-3] == q.shape[:-3] and k.shape[-3] > 0 and q.shape[-3] % k.shape[-3] == 0
+
+
+def _arranged(q: Any, k: Any, mask: Any, scale: float | None) -> tuple[int, tuple[int, ...], np.ndarray, Any]:
+    """(B, (H, G, T, S, D), masks, scale as a number of the arrays' dtype)"""
     T, D = q.shape[-2:]
-    H = q.shape[-3] if q.ndim >= 4 else 1
+    H, G = (q.shape[-3], k.shape[-3]) if q.ndim >= 4 else (1, 1)
     B = math.prod(q.shape[:-2]) // max(H, 1)
-    return B, (H, T, k.shape[-2], D), _key_mask(mask, B), q.dtype.type(1 / math.sqrt(D) if scale is None else scale)
+    return B, (H, G, T, k.shape[-2], D), _key_mask(mask, B), q.dtype.type(1 / math.sqrt(D) if scale is None else scale)
 
 
 def forward(
-    q: np.ndarray, k: np.ndarray, v: np.ndarray, mask: np.ndarray | None = None, *,
-    causal: bool = False, scale: float | None = None,
+    q: np.ndarray, k: np.ndarray, v: np.ndarray, mask: np.ndarray | None = None, bias: None = None, *,
+    causal: bool = False, scale: float | None = None, window: int | None = None, grouped: bool = False,
 ) -> tuple[np.ndarray, np.ndarray]:  # fmt: skip
-    """y (..., T, D) of q (..., T, D), k and v (..., S, D); causal: query i sees keys j <= i + S - T. residual: lse (B
-    * H, T).
-    """
+    """y (..., T, D) of q (..., T, D), k and v (..., S, D); see `accepts`. residual: lse (B * H, T)."""
     B, sizes, masks, factor = _arranged(q, k, mask, scale)
-    y, lse = np.empty(q.shape, q.dtype), np.empty((B * sizes[0], sizes[1]), q.dtype)
+    H, _, T, S, _ = sizes
+    y, lse = np.empty(q.shape, q.dtype), np.empty((B * H, T), q.dtype)
     if y.size:
         arrays = [strided(a) for a in (q, k, v)]  # kept alive until the kernel is done
-        run_forward((*map(located, arrays), dense(y)), sizes, bool(causal), masks, factor, lse)
+        run_forward((*map(located, arrays), dense(y)), sizes, reach(T, S, causal, window), masks, factor, lse)
     return y, lse
 
 
 def vjp(
-    dy: np.ndarray, y: np.ndarray, q: np.ndarray, k: np.ndarray, v: np.ndarray, *mask: Any,
+    dy: np.ndarray, y: np.ndarray, q: np.ndarray, k: np.ndarray, v: np.ndarray, *mask_and_bias: Any,
     residuals: np.ndarray, wanted: Any, into: Any, causal: bool = False, scale: float | None = None,
+    window: int | None = None, grouped: bool = False,
 ) -> tuple:  # fmt: skip
-    """(dq, dk, dv[, None]); each may be written to, or added to, the buffer lent for it."""
-    _, sizes, masks, factor = _arranged(q, k, mask[0] if mask else None, scale)
+    """(dq, dk, dv), and None for mask and bias where given; each may be written or added to the buffer lent for it."""
+    _, sizes, masks, factor = _arranged(q, k, mask_and_bias[0] if mask_and_bias else None, scale)
     want = tuple(bool(w) for w in wanted[:3])
     gradients, add = [], []
     for x, wants, offer in zip((q, k, v), want, into, strict=False):
@@ -204,24 +221,27 @@ def vjp(
         arrays = [strided(a) for a in (dy, y, q, k, v)]
         targets = [dense(g) if w else (0, 0, 0, 0) for g, w in zip(gradients, want, strict=True)]
         places = (*map(located, arrays), *targets)
-        run_vjp(places, sizes, bool(causal), masks, factor, residuals, want, tuple(add))
+        seen = reach(q.shape[-2], k.shape[-2], causal, window)
+        run_vjp(places, sizes, seen, masks, factor, residuals, want, tuple(add))
     else:
         for g, a in zip(gradients, add, strict=True):
             if not a:
                 g.fill(0)
-    return (*(g if w else None for g, w in zip(gradients, want, strict=True)), *(None for _ in mask))
+    return (*(g if w else None for g, w in zip(gradients, want, strict=True)), *(None for _ in mask_and_bias))
 
 
 def naive_accepts(
-    q: Any, k: Any, v: Any, mask: Any = None, *, causal: bool = False, scale: float | None = None
-) -> bool:
-    return mask is None and accepts(q, k, v, causal=causal, scale=scale)
+    q: Any, k: Any, v: Any, mask: Any = None, bias: Any = None, *,
+    causal: bool = False, scale: float | None = None, window: int | None = None, grouped: bool = False,
+) -> bool:  # fmt: skip
+    return mask is None and window is None and not grouped and accepts(q, k, v, mask, bias)
 
 
 def naive_forward(
-    q: np.ndarray, k: np.ndarray, v: np.ndarray, *, causal: bool = False, scale: float | None = None
-) -> tuple[np.ndarray, np.ndarray]:
-    """Rung 01 as a pair, without a mask. residual: lse (N, T)."""
+    q: np.ndarray, k: np.ndarray, v: np.ndarray, *nothing: None,
+    causal: bool = False, scale: float | None = None, window: None = None, grouped: bool = False,
+) -> tuple[np.ndarray, np.ndarray]:  # fmt: skip
+    """Rung 01 as a pair, with no mask, bias, window or groups. residual: lse (N, T)."""
     (T, D), S = q.shape[-2:], k.shape[-2]
     N = math.prod(q.shape[:-2])
     y, lse = np.empty(q.shape, q.dtype), np.empty((N, T), q.dtype)
@@ -232,8 +252,9 @@ def naive_forward(
 
 
 def naive_vjp(
-    dy: np.ndarray, y: np.ndarray, q: np.ndarray, k: np.ndarray, v: np.ndarray, *,
+    dy: np.ndarray, y: np.ndarray, q: np.ndarray, k: np.ndarray, v: np.ndarray, *nothing: None,
     residuals: np.ndarray, wanted: Any, into: Any, causal: bool = False, scale: float | None = None,
+    window: None = None, grouped: bool = False,
 ) -> tuple:  # fmt: skip
     """Rung 01 as a pair: (dq, dk, dv); it takes no offer of `into`."""
     (T, D), S = q.shape[-2:], k.shape[-2]
@@ -247,7 +268,7 @@ def naive_vjp(
         for g, n in zip(gradients, (T, S, S), strict=True)
     ]
     attention_vjp_01_naive(*queries, *keys, residuals, *flat, factor, causal)
-    return tuple(g if w else None for g, w in zip(gradients, wanted, strict=True))
+    return (*(g if w else None for g, w in zip(gradients, wanted, strict=False)), *nothing)
 
 
 RUNGS = {"numba 01_naive": SimpleNamespace(forward=naive_forward, vjp=naive_vjp, accepts=naive_accepts)}

@@ -1,9 +1,10 @@
-"""Cross entropy of logits and target classes, averaged over rows, with its gradient in the same pass.
+"""Cross entropy of logits and target classes, averaged over the rows that count, with its gradient in the same pass.
 
-    loss = 1/R sum_i (log sum_j e^(x_ij) - x_i,t(i))          dx_ij = (softmax(x_i)_j - [j = t(i)]) / R
+    loss = 1/R sum_i (log sum_j e^(x_ij) - sum_j q_ij x_ij)          dx_ij = (softmax(x_i)_j - q_ij) / R
+    q_ij = (1 - eps) [j = t(i)] + eps / V                            eps: label_smoothing, often 0
 
 The gradient for dy = 1 costs no further exponential, so the forward pass computes it and keeps it as residual: (R, V)
-instead of reading the logits again.
+instead of reading the logits again. Rows to ignore come with the target IGNORED and are neither read nor counted in R.
 """
 
 import math
@@ -17,38 +18,74 @@ from .jit import FLOATS, REDUCE, frozen, jit
 from .threads import PARALLEL_WORK, row_block
 from .tile import exp_row, largest
 
-# Letters: R rows, V classes.
+# Letters: R rows that count, V classes.
+IGNORED = -1
+
+
+@jit(fastmath=REDUCE, inner=True)
+def smoothed_loss(row, target, m, log_total, smoothing):
+    """-sum_k q_k log p_k of one row of logits, in float64; m is the largest, log_total = log sum e^(row - m)."""
+    peak, below = np.float64(m), 0.0
+    for j in range(row.size):
+        below += peak - np.float64(row[j])
+    loss = log_total + smoothing / row.size * below
+    if smoothing < 1.0:  # else a target ruled out by minus infinity would give 0 * inf
+        loss += (1.0 - smoothing) * (peak - np.float64(row[target]))
+    return loss
 
 
 @jit(fastmath=REDUCE)
-def cross_entropy_forward_01_fused(logits, targets, losses, dlogits, first, last):
-    """Loss and gradient from one exponential: 768 x 65 float32 in 38 us. Rows first to last: losses (R,) in
-    float64 and dlogits (R, V), already divided by R.
+def cross_entropy_forward_01_fused(logits, targets, losses, dlogits, count, smoothing, first, last):
+    """Loss and gradient from one exponential: 768 x 65 float32 in 38 us. Rows first to last: losses (all rows,) in
+    float64 and dlogits (all rows, V), already divided by R, which is `count`.
     """
-    R, V = logits.shape
+    V = logits.shape[1]
+    number = logits.dtype.type
     flat, flat_d = logits.reshape(-1), dlogits.reshape(-1)
-    share = logits.dtype.type(1.0 / R)
+    share, hit, uniform = number(1.0 / count), number((1.0 - smoothing) / count), number(smoothing / (count * V))
     for i in range(first, last):
         row, drow, target = logits[i], dlogits[i], targets[i]
+        if target == IGNORED:
+            losses[i] = 0.0
+            drow[:] = number(0)
+            continue
         m = largest(flat, i * V, V)
         total = exp_row(flat, i * V, flat_d, i * V, V, m)
-        losses[i] = math.log(np.float64(total)) + (np.float64(m) - np.float64(row[target]))
-        scale = share / total
-        for j in range(V):
-            drow[j] *= scale
-        drow[target] -= share
+        log_total, scale = math.log(np.float64(total)), share / total
+        if smoothing == 0.0:
+            losses[i] = log_total + (np.float64(m) - np.float64(row[target]))
+            for j in range(V):
+                drow[j] *= scale
+        else:
+            losses[i] = smoothed_loss(row, target, m, log_total, smoothing)
+            for j in range(V):
+                drow[j] = drow[j] * scale - uniform
+        drow[target] -= hit
 
 
 @jit(parallel=True)
-def cross_entropy_forward_02_threads(logits, targets, losses, dlogits, block):
+def cross_entropy_forward_02_threads(logits, targets, losses, dlogits, count, smoothing, block):
     """Blocks of rows on all threads: 1.4 times rung 01 on two cores with everything around it (768 x 65)."""
-    R = logits.shape[0]
-    for index in prange((R + block - 1) // block):
+    rows = logits.shape[0]
+    for index in prange((rows + block - 1) // block):
         b = np.int64(index)  # not the unsigned index: one compiled version of the callee
-        cross_entropy_forward_01_fused(logits, targets, losses, dlogits, b * block, min(R, (b + 1) * block))
+        last = min(rows, (b + 1) * block)
+        cross_entropy_forward_01_fused(logits, targets, losses, dlogits, count, smoothing, b * block, last)
 
 
-def accepts(logits: Any, targets: Any) -> bool:
+def counted_targets(
+    op: str, targets: np.ndarray, V: int, source: str, ignore_index: int | None
+) -> tuple[np.ndarray, int]:
+    """(targets flat as int64, IGNORED where they are not to count; how many do). IndexError where one is not a class."""
+    what, against = f"{op}: targets", f"{source} has {V} classes"
+    if ignore_index is None:
+        return checked_ids(targets, V, what, against), targets.size
+    ignored = targets == ignore_index
+    ids = checked_ids(np.where(ignored, 0, targets), V, what, against)
+    return frozen(np.where(ignored.reshape(-1), IGNORED, ids)), targets.size - int(np.count_nonzero(ignored))
+
+
+def accepts(logits: Any, targets: Any, *, ignore_index: int | None = None, label_smoothing: float = 0.0) -> bool:
     return (
         logits.dtype in FLOATS
         and targets.dtype.kind in "iu"
@@ -58,28 +95,32 @@ def accepts(logits: Any, targets: Any) -> bool:
     )
 
 
-def forward(logits: np.ndarray, targets: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Mean loss (0-d) of logits (..., V) and targets (...,); NaN for no rows, as the mean of nothing. residual:
-    dlogits.
+def forward(
+    logits: np.ndarray, targets: np.ndarray, *, ignore_index: int | None = None, label_smoothing: float = 0.0
+) -> tuple[np.ndarray, np.ndarray]:
+    """Mean loss (0-d) of logits (..., V) and targets (...,); NaN for no rows at all, as the mean of nothing, but 0 where
+    every row is ignored. residual: dlogits.
 
-    IndexError when a target is not a class.
+    IndexError when a target is neither a class nor ignore_index.
     """
     V = logits.shape[-1]
-    ids = checked_ids(targets, V, "cross_entropy: targets", f"logits has {V} classes")
+    ids, count = counted_targets("cross_entropy", targets, V, "logits", ignore_index)
     dlogits = np.empty(logits.shape, logits.dtype)
     if not ids.size:
         return np.array(np.nan, logits.dtype), dlogits
+    count = max(count, 1)
     losses = np.empty(ids.size, np.float64)
-    x2, dx2 = frozen(logits).reshape(-1, V), dlogits.reshape(-1, V)  # (R, V)
+    x2, dx2 = frozen(logits).reshape(-1, V), dlogits.reshape(-1, V)  # (rows, V)
+    smoothing = float(label_smoothing)
     if logits.size < PARALLEL_WORK:
-        cross_entropy_forward_01_fused(x2, ids, losses, dx2, 0, ids.size)
+        cross_entropy_forward_01_fused(x2, ids, losses, dx2, count, smoothing, 0, ids.size)
     else:
-        cross_entropy_forward_02_threads(x2, ids, losses, dx2, row_block(*x2.shape))
-    return np.array(losses.sum() / ids.size, logits.dtype), dlogits
+        cross_entropy_forward_02_threads(x2, ids, losses, dx2, count, smoothing, row_block(*x2.shape))
+    return np.array(losses.sum() / count, logits.dtype), dlogits
 
 
 def vjp(
-    dy: np.ndarray, y: Any, logits: Any, targets: Any, *, residuals: np.ndarray, wanted: Any, into: Any
+    dy: np.ndarray, y: Any, logits: Any, targets: Any, *, residuals: np.ndarray, wanted: Any, into: Any, **params: Any
 ) -> tuple[np.ndarray | None, None]:
     """dy times the residual: the residual itself when dy is 1 (it is never modified), else a new array."""
     if not wanted[0]:

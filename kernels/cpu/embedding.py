@@ -2,6 +2,8 @@
 
 Repeated ids make the backward pass a sum, so threads share out the columns, never the rows: each number is added up
 by one thread in the order of ids, and the result has the same bits for any number of threads.
+
+The row padding_idx is read like every other and gets no gradient.
 """
 
 from typing import Any
@@ -36,30 +38,32 @@ def embedding_forward_02_threads(weight, ids, y, block):
 
 
 @jit()
-def embedding_vjp_01_scatter(dy, ids, dweight, first, last):
+def embedding_vjp_01_scatter(dy, ids, padding, dweight, first, last):
     """Adds rows: 768 x 128 float32 in 10 us, where np.add.at takes 900. Columns first to last of dweight (V, C) +=
-    rows of dy (R, C), in the order of ids.
+    rows of dy (R, C), in the order of ids; not those whose id is `padding` (-1: there is none).
     """
     for i in range(ids.size):
+        if ids[i] == padding:
+            continue
         dy_row, row = dy[i, first:last], dweight[ids[i], first:last]
         for j in range(row.size):
             row[j] += dy_row[j]
 
 
 @jit(parallel=True)
-def embedding_vjp_02_columns(dy, ids, dweight):
+def embedding_vjp_02_columns(dy, ids, padding, dweight):
     """Blocks of columns on all threads: no two threads touch one number."""
     C = dweight.shape[1]
     for index in prange((C + _COLUMNS - 1) // _COLUMNS):
         b = np.int64(index)  # not the unsigned index: one compiled version of the callee
-        embedding_vjp_01_scatter(dy, ids, dweight, b * _COLUMNS, min(C, (b + 1) * _COLUMNS))
+        embedding_vjp_01_scatter(dy, ids, padding, dweight, b * _COLUMNS, min(C, (b + 1) * _COLUMNS))
 
 
-def accepts(weight: Any, ids: Any) -> bool:
+def accepts(weight: Any, ids: Any, *, padding_idx: int | None = None) -> bool:
     return weight.dtype in FLOATS and weight.ndim == 2 and ids.dtype.kind in "iu"
 
 
-def forward(weight: np.ndarray, ids: np.ndarray) -> tuple[np.ndarray, None]:
+def forward(weight: np.ndarray, ids: np.ndarray, *, padding_idx: int | None = None) -> tuple[np.ndarray, None]:
     """y (..., C) of weight (V, C) and ids (...,). IndexError when an id is no row."""
     V, C = weight.shape
     flat = checked_ids(ids, V, "embedding: ids", f"weight has {V} rows")
@@ -74,8 +78,9 @@ def forward(weight: np.ndarray, ids: np.ndarray) -> tuple[np.ndarray, None]:
 
 
 def vjp(
-    dy: np.ndarray, y: Any, weight: Any, ids: np.ndarray, *, residuals: None, wanted: Any, into: Any
-) -> tuple[np.ndarray | None, None]:
+    dy: np.ndarray, y: Any, weight: Any, ids: np.ndarray, *,
+    residuals: None, wanted: Any, into: Any, padding_idx: int | None = None,
+) -> tuple[np.ndarray | None, None]:  # fmt: skip
     """dweight (V, C); into[0] may be overwritten or added to."""
     if not wanted[0]:
         return None, None
@@ -92,8 +97,9 @@ def vjp(
     if dy.size:
         flat = checked_ids(ids, V, "embedding: ids", f"weight has {V} rows")
         dy2 = frozen(dy).reshape(-1, C)  # (R, C)
+        padding = -1 if padding_idx is None else padding_idx
         if dy.size < PARALLEL_WORK:
-            embedding_vjp_01_scatter(dy2, flat, dweight, 0, C)
+            embedding_vjp_01_scatter(dy2, flat, padding, dweight, 0, C)
         else:
-            embedding_vjp_02_columns(dy2, flat, dweight)
+            embedding_vjp_02_columns(dy2, flat, padding, dweight)
     return dweight, None

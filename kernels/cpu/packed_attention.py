@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from .attention import _NO_MASK, MAX_HEAD_DIM, run_forward, run_vjp
+from .attention import _NO_MASK, MAX_HEAD_DIM, reach, run_forward, run_vjp
 from .jit import FLOATS, frozen, lent
 
 
@@ -39,7 +39,8 @@ def forward(qkv: np.ndarray, *, n_head: int, causal: bool = True) -> tuple[np.nd
     y, lse = np.empty((B, T, C), qkv.dtype), np.empty((B * n_head, T), qkv.dtype)
     if y.size:
         places = (*_places(qkv, C, D), _heads(y, C, D))
-        run_forward(places, (n_head, T, T, D), bool(causal), _NO_MASK, qkv.dtype.type(1 / math.sqrt(D)), lse)
+        sizes, scale = (n_head, n_head, T, T, D), qkv.dtype.type(1 / math.sqrt(D))
+        run_forward(places, sizes, reach(T, T, causal), _NO_MASK, scale, lse)
     return y, lse
 
 
@@ -56,6 +57,6 @@ def vjp(
     if qkv.size:
         dy, y, qkv = frozen(dy), frozen(y), frozen(qkv)
         places = (_heads(dy, C, D), _heads(y, C, D), *_places(qkv, C, D), *_places(dqkv, C, D))
-        scale = qkv.dtype.type(1 / math.sqrt(D))
-        run_vjp(places, (n_head, T, T, D), bool(causal), _NO_MASK, scale, residuals, (True,) * 3, (add,) * 3)
+        sizes, scale = (n_head, n_head, T, T, D), qkv.dtype.type(1 / math.sqrt(D))
+        run_vjp(places, sizes, reach(T, T, causal), _NO_MASK, scale, residuals, (True,) * 3, (add,) * 3)
     return (dqkv,)

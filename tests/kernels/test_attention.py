@@ -4,11 +4,19 @@ import pytest
 from handgrad.kernels.cpu import attention
 
 
-def oracle(dy, q, k, v, mask=None, *, causal=False, scale=None):
-    """The whole T x S matrix, in float64."""
+def oracle(dy, q, k, v, mask=None, *, causal=False, scale=None, window=None, grouped=False):
+    """The whole T x S matrix, in float64; grouped heads by copies of the keys and values."""
+    if grouped:
+        share = q.shape[-3] // k.shape[-3]
+        copies = [np.repeat(a, share, axis=-3) for a in (k, v)]
+        y, (dq, *dkv) = oracle(dy, q, *copies, mask, causal=causal, scale=scale, window=window)
+        sums = [d.reshape(*a.shape[:-2], share, *a.shape[-2:]).sum(-3) for d, a in zip(dkv, (k, v), strict=False)]
+        return y, (dq, *sums) if mask is None else (dq, *sums, None)
     T, S = q.shape[-2], k.shape[-2]
     scale = q.shape[-1] ** -0.5 if scale is None else scale
     visible = np.tril(np.ones((T, S), bool), S - T) if causal else np.ones((T, S), bool)
+    if window is not None:
+        visible &= np.abs(np.arange(T)[:, None] + S - T - np.arange(S)) < window
     visible = np.broadcast_to(visible if mask is None else visible & mask, (*q.shape[:-1], S))
     s = np.where(visible, scale * q @ np.swapaxes(k, -1, -2), -np.inf)
     m = s.max(-1, keepdims=True, initial=-1e300)
@@ -59,6 +67,74 @@ def test_key_mask(kit, rng, lead, mask_shape, causal):
     kit.check(
         attention, (*inputs, mask), oracle, inputs="q k v mask", reads="q k v mask y", length=40, rng=rng, causal=causal
     )
+
+
+@pytest.mark.parametrize("causal", [False, True], ids=["full", "causal"])
+@pytest.mark.parametrize("window", [1, 2, 5, 63, 64, 65, 130, 1000])
+@pytest.mark.parametrize(("T", "S"), [(200, 200), (3, 140), (140, 3), (70, 150), (150, 70)], ids=str)
+def test_window(kit, rng, T, S, window, causal):
+    """Windows within a tile, at its edges and across several; queries before the first key."""
+    inputs = arrays(rng, (1, 2), T, S, 12, np.float32)
+    params = {"causal": causal, "window": window}
+    kit.check(attention, inputs, oracle, inputs="q k v", reads="q k v y", length=60, rng=rng, **params)
+
+
+GROUPS = [((1,), 4, 1), ((3,), 4, 2), ((2,), 6, 3), ((2,), 3, 3), ((2, 1), 6, 2), ((), 2, 2)]
+
+
+@pytest.mark.parametrize("params", [{}, {"causal": True}, {"causal": True, "window": 9}, {"window": 9}], ids=str)
+@pytest.mark.parametrize(("lead", "H", "G"), GROUPS, ids=str)
+def test_grouped(kit, rng, lead, H, G, params):
+    """dk and dv sum over the query heads of their group, and over no other."""
+    q, k, v = arrays(rng, (*lead, H), 70, 81, 10, np.float32)
+    inputs = (q, k[..., :G, :, :], v[..., :G, :, :])
+    if not lead:
+        assert not attention.accepts(*inputs, grouped=True)
+        return
+    kit.check(attention, inputs, oracle, inputs="q k v", reads="q k v y", length=100, rng=rng, grouped=True, **params)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_grouped_with_window_and_mask(kit, rng, dtype):
+    q, k, v = arrays(rng, (3, 4), 40, 90, 16, dtype)
+    mask = rng.random((3, 1, 1, 90)) < 0.6
+    kit.check(
+        attention, (q, k[:, :2], v[:, :2], mask), oracle, inputs="q k v mask", reads="q k v mask y", length=100, rng=rng,
+        causal=True, window=30, grouped=True, scale=0.3,
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("T", [150, 2])
+@pytest.mark.parametrize("which", ["k", "v"])
+@pytest.mark.parametrize("causal", [False, True], ids=["full", "causal"])
+def test_not_finite_behind_the_window_is_not_seen(kit, rng, which, causal, T):
+    """A NaN in key 70 reaches the queries whose window holds it; not their neighbours in the same tile of keys."""
+    q, k, v = arrays(rng, (2, 2), T, 150, 16, np.float32)
+    {"k": k, "v": v}[which][1, 0, 70] = np.nan
+    q, k, v = (kit.freeze(a) for a in (q, k, v))
+    params = {"causal": causal, "window": 4}
+    y, lse = attention.forward(q, k, v, **params)
+    here = np.arange(T) + 150 - T
+    sees = (here - 70 < 4) & (here >= 70 if causal else 70 - here < 4)
+    hit = np.isnan(y).any(-1)
+    np.testing.assert_array_equal(hit[1, 0], sees)
+    assert not hit[0].any() and not hit[1, 1].any()
+    dy = kit.freeze(rng.standard_normal(y.shape).astype(np.float32))
+    dq, dk, dv = attention.vjp(
+        dy, kit.freeze(y), q, k, v, residuals=lse, wanted=(True,) * 3, into=(None,) * 3, **params
+    )
+    np.testing.assert_array_equal(np.isnan(dq[1, 0]).any(-1), sees)
+    near = np.abs(np.arange(150) - 70) < 7
+    assert not np.isnan(dk[1, 0][~near]).any() and not np.isnan(dv[1, 0][~near]).any()
+
+
+def test_a_wide_window_gives_the_same_bits(rng):
+    q, k, v = arrays(rng, (2, 2), 100, 130, 16, np.float32)
+    for causal in (False, True):
+        y, lse = attention.forward(q, k, v, causal=causal)
+        same, also = attention.forward(q, k, v, causal=causal, window=130)
+        np.testing.assert_array_equal(y, same)
+        np.testing.assert_array_equal(lse, also)
 
 
 def test_strided_inputs_are_read_in_place(kit, rng):
@@ -129,3 +205,11 @@ def test_accepts(rng):
     assert not attention.accepts(q, k, v, np.ones(6, np.float32))
     assert not attention.accepts(q, k[:1], v[:1])
     assert not attention.accepts(*arrays(rng, (), 2, 2, 257, np.float32))
+    assert attention.accepts(q, k, v, None, None) and not attention.accepts(q, k, v, None, np.zeros(6, np.float32))
+    assert attention.accepts(q, k, v, window=1) and not attention.accepts(q, k, v, window=0)
+    assert not attention.accepts(q, k[:, :1], v[:, :1]) and attention.accepts(q, k[:, :1], v[:, :1], grouped=True)
+    assert not attention.accepts(q, k[:, :2], v[:, :2], grouped=True)  # 3 heads are no multiple of 2
+    assert not attention.accepts(q[:, :1], k, v, grouped=True)
+    assert not attention.accepts(q, k[:1, :1], v[:1, :1], grouped=True)  # another batch
+    assert not attention.accepts(q, k[:, :0], v[:, :0], grouped=True)
+    assert not attention.accepts(q, k, v[..., :4])

@@ -1,7 +1,8 @@
-"""AdamW, clipping and the learning rate against PyTorch's, and against the formula written down a second time."""
+"""The optimizers, clipping and the learning rate against PyTorch's, and against the formula written down a second time."""
 
 from __future__ import annotations
 
+import inspect
 import math
 from typing import Any
 
@@ -95,6 +96,42 @@ def test_a_learning_rate_that_changes_equals_torch() -> None:
         optimizer.step()
         peer.step()
     assert_equal(ours, theirs, BOUNDS["float64"])
+
+
+OTHERS: dict[str, tuple[str, dict[str, Any], dict[str, Any]]] = {
+    "plain SGD": ("SGD", {"lr": 0.1}, {"weight_decay": 0.2}),
+    "momentum": ("SGD", {"lr": 0.1, "momentum": 0.9}, {"momentum": 0.5, "dampening": 0.3, "weight_decay": 0.2}),
+    "Nesterov": ("SGD", {"lr": 0.1, "momentum": 0.9, "nesterov": True}, {"weight_decay": 0.2}),
+    "Adagrad": ("Adagrad", {"lr": 0.1}, {"lr_decay": 0.1, "eps": 1e-3, "weight_decay": 0.2}),
+    "Adagrad with an accumulator": ("Adagrad", {"lr": 0.1, "initial_accumulator_value": 0.7}, {"lr": 0.03}),
+    "Adam": ("Adam", {"lr": 0.1}, {"betas": (0.5, 0.7), "eps": 1e-4, "weight_decay": 0.2}),
+}
+"""Optimizer, settings of both groups, settings in which the second group differs."""
+
+
+@pytest.mark.parametrize("max_norm", [None, 1.0], ids=["no clipping", "clipped"])
+@pytest.mark.parametrize("case", OTHERS)
+def test_the_other_optimizers_equal_torch(case: str, max_norm: float | None) -> None:
+    name, common, own = OTHERS[case]
+    ours, theirs = leaves("float64")
+    optimizer = getattr(hg.optim, name)(
+        [{"params": ours[:2]}, {"params": ours[2:], **own}], **common, max_norm=max_norm
+    )
+    peer = getattr(torch.optim, name)([{"params": theirs[:2]}, {"params": theirs[2:], **own}], **common)
+    for step in range(STEPS):
+        give_gradients(ours, theirs, step, left_out=frozenset({step % 5} if step % 3 else {}))
+        norm = optimizer.step()
+        if max_norm is not None:
+            assert norm == pytest.approx(float(torch.nn.utils.clip_grad_norm_(theirs, max_norm)), rel=1e-12)
+        peer.step()
+    assert_equal(ours, theirs, 1e-12)
+
+
+@pytest.mark.parametrize("name", ["SGD", "Adagrad", "Adam", "AdamW"])
+def test_the_settings_have_torchs_names_order_and_defaults(name: str) -> None:
+    ours, theirs = (inspect.signature(getattr(side.optim, name)).parameters.values() for side in (hg, torch))
+    settings = [(p.name, p.default) for p in ours if p.kind is p.POSITIONAL_OR_KEYWORD]
+    assert settings == [(p.name, p.default) for p in theirs][: len(settings)]
 
 
 @pytest.mark.parametrize("max_norm", [1e-3, 1.0, 1e6])

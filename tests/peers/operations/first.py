@@ -34,25 +34,6 @@ def t_scatter_slice(x: Any, *, key: Any, shape: tuple[int, ...]) -> Any:
     return torch.zeros(size, dtype=x.dtype).index_put((places,), x.reshape(-1)).reshape(shape)
 
 
-def t_attention(q: Any, k: Any, v: Any, mask: Any = None, *, causal: bool = False, scale: float | None = None) -> Any:
-    """torch's is_causal counts from the first key, ours from the last; so the mask is spelled out."""
-    t, s = q.shape[-2], k.shape[-2]
-    allowed = torch.ones((t, s), dtype=torch.bool)
-    if causal:
-        allowed = allowed.tril(s - t)
-    if mask is not None:
-        allowed = allowed & mask
-    lead = torch.broadcast_shapes(q.shape[:-2], k.shape[:-2], v.shape[:-2], allowed.shape[:-2])
-    q, k, v = (x.expand(*lead, *x.shape[-2:]) for x in (q, k, v))
-    return F.scaled_dot_product_attention(q, k, v, allowed, scale=scale)
-
-
-def t_packed_attention(qkv: Any, *, n_head: int, causal: bool = True) -> Any:
-    B, T, C3 = qkv.shape
-    q, k, v = (t.reshape(B, T, n_head, C3 // 3 // n_head).transpose(1, 2) for t in qkv.split(C3 // 3, dim=2))
-    return F.scaled_dot_product_attention(q, k, v, is_causal=causal).transpose(1, 2).reshape(B, T, C3 // 3)
-
-
 def t_sum(x: Any, *, axis: Any = None, keepdims: bool = False) -> Any:
     axis = tuple(range(x.ndim)) if axis is None else axis
     return torch.sum(x, dim=axis, keepdim=keepdims) if axis != () else x
@@ -70,10 +51,6 @@ def t_max(x: Any, *, axis: Any = None, keepdims: bool = False) -> Any:
 
 def t_linear(x: Any, weight: Any, bias: Any = None, *, transposed: bool = False) -> Any:
     return F.linear(x, weight if transposed else weight.T, bias)
-
-
-def t_cross_entropy(logits: Any, targets: Any) -> Any:
-    return F.cross_entropy(logits.reshape(-1, logits.shape[-1]), targets.reshape(-1).long())
 
 
 def t_layer_norm(x: Any, weight: Any, bias: Any = None, *, eps: float = 1e-5) -> Any:
@@ -109,14 +86,10 @@ PEERS: dict[str, Callable[..., Any]] = {
     "take": lambda x, indices, *, axis: torch.index_select(x, axis, indices.reshape(-1)),
     "matmul": torch.matmul,
     "linear": t_linear,
-    "embedding": lambda weight, ids: F.embedding(ids, weight),
     "scatter_rows": lambda x, ids, *, n: torch.zeros((n, x.shape[1]), dtype=x.dtype).index_add(0, ids, x),
     "gelu": lambda x: F.gelu(x, approximate="tanh"),
     "softmax": lambda x, *, axis=-1: torch.softmax(x, dim=axis),
     "layer_norm": t_layer_norm,
-    "cross_entropy": t_cross_entropy,
     "dropout": lambda x, mask, *, p: torch.where(mask, x / (1.0 - p), 0.0),
-    "attention": t_attention,
-    "packed_attention": t_packed_attention,
     "lstm_cell": t_lstm_cell,
 }

@@ -1,6 +1,4 @@
-"""What else the array API standard names. What can be differentiated is made of rows and stays in the graph; what cannot
-(searching, sorting orders, sets) runs on the arrays and returns Tensors without one.
-"""
+"""The array API"s ways to move numbers about, made of rows, so that all of it can be differentiated."""
 
 from __future__ import annotations
 
@@ -9,24 +7,12 @@ from typing import Any
 
 import numpy as np
 
-from ..tensor import Tensor, plain, wrap
-from .elementwise import Operand, power, subtract, where, with_axes
+from ..tensor import Tensor, plain
+from .elementwise import Operand, subtract, where, with_axes
 from .reductions import normal_axis
-from .shape import broadcast_to, concat, constant, getitem, permute_dims, reshape, take
+from .shape import broadcast_to, concat, getitem, permute_dims, reshape, take
 
-__all__ = [
-    "argsort", "broadcast_arrays", "can_cast", "diff", "finfo", "iinfo", "meshgrid", "moveaxis", "nonzero", "pow", "repeat",
-    "roll", "searchsorted", "sort", "take_along_axis", "tile", "tril", "triu", "unique_all", "unique_counts",
-    "unique_inverse", "unique_values", "unstack",
-]  # fmt: skip
-
-
-def pow(x1: Operand, x2: Operand, /) -> Tensor:
-    """x1 ** x2; `power` under the standard's name."""
-    return power(x1, x2)
-
-
-# ---- moving numbers
+__all__ = ["broadcast_arrays", "diff", "meshgrid", "moveaxis", "repeat", "roll", "tile", "tril", "triu", "unstack"]
 
 
 def moveaxis(x: Operand, source: int | tuple[int, ...], destination: int | tuple[int, ...], /) -> Tensor:
@@ -95,11 +81,12 @@ def unstack(x: Operand, /, *, axis: int = 0) -> tuple[Tensor, ...]:
 def broadcast_arrays(*arrays: Operand) -> tuple[Tensor, ...]:
     """Each array stretched to the common shape. ValueError where there is none."""
     xs = [with_axes("broadcast_arrays", x) for x in arrays]
-    shape = _common("broadcast_arrays", xs)
+    shape = common_shape("broadcast_arrays", xs)
     return tuple(broadcast_to(x, shape) for x in xs)
 
 
-def _common(op: str, xs: list[Any]) -> tuple[int, ...]:
+def common_shape(op: str, xs: list[Any]) -> tuple[int, ...]:
+    """The shape to which all of xs broadcast; ValueError with one sentence where there is none."""
     try:
         return np.broadcast_shapes(*(x.shape for x in xs))
     except ValueError:
@@ -158,108 +145,3 @@ def diff(
         later, earlier = getitem(x, (*before, slice(1, None))), getitem(x, (*before, slice(None, -1)))
         x = plain(np.not_equal, later, earlier) if x.dtype.kind == "b" else subtract(later, earlier)
     return x if isinstance(x, Tensor) else Tensor(x)
-
-
-# ---- searching and sorting
-
-
-def argsort(x: Operand, /, *, axis: int = -1, descending: bool = False, stable: bool = True) -> Tensor:
-    """The places in x of its numbers in order along `axis`; equal ones keep their order. NaN counts as the largest."""
-    x = with_axes("argsort", x)
-    axis = normal_axis("argsort", axis, x.ndim)
-    a = x.data if isinstance(x, Tensor) else x
-    if not descending:
-        return wrap(np.argsort(a, axis=axis, kind="stable"))
-    backwards = np.argsort(np.flip(a, axis), axis=axis, kind="stable")  # of equal ones, the last one first
-    return wrap(a.shape[axis] - 1 - np.flip(backwards, axis))
-
-
-def sort(x: Operand, /, *, axis: int = -1, descending: bool = False, stable: bool = True) -> Tensor:
-    """The numbers of x in order along `axis`; each takes its gradient with it."""
-    return take_along_axis(x, argsort(x, axis=axis, descending=descending, stable=stable), axis=axis)
-
-
-def take_along_axis(x: Operand, indices: Operand, /, *, axis: int = -1) -> Tensor:
-    """y[.., i, ..] = x[.., indices[.., i, ..], ..]: along `axis` each line of x is read at its own line of `indices`.
-
-    indices: integers, with as many axes as x; the other axes broadcast. IndexError where one is not a place of x.
-    """
-    x, ids = with_axes("take_along_axis", x), constant(indices).data
-    axis = normal_axis("take_along_axis", axis, x.ndim)
-    if ids.ndim != x.ndim or ids.dtype.kind not in "iu":
-        raise ValueError(
-            f"take_along_axis: indices is {ids.dtype.name} {ids.shape}, but it must hold integers in as many axes as x "
-            f"{tuple(x.shape)} has"
-        )
-    rest = [(*s[:axis], 1, *s[axis + 1 :]) for s in (x.shape, ids.shape)]
-    lead = _common("take_along_axis", [np.broadcast_to(0, s) for s in rest])
-    x = broadcast_to(x, (*lead[:axis], x.shape[axis], *lead[axis + 1 :]))
-    ids = np.broadcast_to(ids, (*lead[:axis], ids.shape[axis], *lead[axis + 1 :]))
-    n = x.shape[axis]
-    if ids.size and (ids.min() < 0 or ids.max() >= n):
-        wrong = ids.max() if ids.max() >= n else ids.min()
-        raise IndexError(f"take_along_axis: indices holds {wrong}, but axis {axis} of x has length {n}")
-    places: list[Any] = list(np.indices(ids.shape, sparse=True))
-    places[axis] = ids
-    flat = np.ravel_multi_index(np.broadcast_arrays(*places), x.shape) if ids.size else np.zeros(ids.shape, np.int64)
-    return reshape(take(reshape(x, (x.size,)), flat.reshape(-1), axis=0), ids.shape)
-
-
-def searchsorted(x1: Operand, x2: Operand, /, *, side: str = "left", sorter: Operand | None = None) -> Tensor:
-    """Where each number of x2 would have to stand in the sorted x1 (or in x1[sorter])."""
-    order = None if sorter is None else constant(sorter).data
-    return wrap(np.searchsorted(constant(x1).data, constant(x2).data, side=side, sorter=order))  # type: ignore[call-overload]
-
-
-def nonzero(x: Operand, /) -> tuple[Tensor, ...]:
-    """The places where x is not zero, one array of indices an axis."""
-    x = with_axes("nonzero", x)
-    if x.ndim == 0:
-        raise ValueError("nonzero: x has no axes, but a place needs at least one")
-    return tuple(wrap(places) for places in np.nonzero(constant(x).data))
-
-
-def unique_all(x: Operand, /) -> Any:
-    """Named tuple (values, indices, inverse_indices, counts) of the different numbers of x, sorted."""
-    return _wrapped(np.unique_all(constant(x).data))
-
-
-def unique_counts(x: Operand, /) -> Any:
-    """Named tuple (values, counts) of the different numbers of x, sorted."""
-    return _wrapped(np.unique_counts(constant(x).data))
-
-
-def unique_inverse(x: Operand, /) -> Any:
-    """Named tuple (values, inverse_indices): x is values[inverse_indices]."""
-    return _wrapped(np.unique_inverse(constant(x).data))
-
-
-def unique_values(x: Operand, /) -> Tensor:
-    """The different numbers of x, sorted."""
-    return wrap(np.sort(np.unique_values(constant(x).data)))
-
-
-def _wrapped(found: Any) -> Any:
-    return type(found)(*(wrap(a) for a in found))
-
-
-# ---- dtypes
-
-
-def can_cast(from_: Any, to: Any, /) -> bool:
-    """Whether the standard's rules cast the dtype (or array) `from_` to `to` without losing anything."""
-    return bool(np.can_cast(_dtype(from_), to))
-
-
-def finfo(type: Any, /) -> Any:
-    """Limits of a floating point dtype, or of an array's."""
-    return np.finfo(_dtype(type))
-
-
-def iinfo(type: Any, /) -> Any:
-    """Limits of an integer dtype, or of an array's."""
-    return np.iinfo(_dtype(type))
-
-
-def _dtype(x: Any) -> Any:
-    return x.dtype if isinstance(x, (Tensor, np.ndarray)) else x

@@ -1,0 +1,90 @@
+"""Tensors from nothing: leaves, as the constructor makes them. Python's numbers become float32 and int64, as there."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from ..tensor import Tensor
+from .elementwise import astype
+
+
+class Creation:
+    """The creation functions of the array API standard, on arrays of the library `_xp`."""
+
+    _xp: Any
+
+    def arange(
+        self, start: float, /, stop: float | None = None, step: float = 1, *, dtype: Any = None, device: Any = None
+    ) -> Tensor:
+        """start, start + step, ... below stop; from 0 to start where stop is None."""
+        if stop is None:
+            start, stop = 0, start
+        return self._new(self._xp.arange(start, stop, step, dtype=dtype, device=device), dtype)
+
+    def asarray(self, obj: Any, /, *, dtype: Any = None, device: Any = None, copy: bool | None = None) -> Tensor:
+        """A Tensor of the given numbers: `obj` itself where it is one of that dtype and copy is not True."""
+        if isinstance(obj, Tensor) and not copy:
+            if dtype is None or obj.dtype == dtype:
+                return obj
+            if copy is False:
+                raise ValueError(
+                    f"asarray: copy is False, but {obj.dtype.name} becomes {np.dtype(dtype).name} only by a copy"
+                )
+            return astype(obj, dtype)
+        return Tensor(obj, dtype=dtype, copy=copy is not False)
+
+    def empty(self, shape: int | tuple[int, ...], *, dtype: Any = None, device: Any = None) -> Tensor:
+        """An array of `shape` with whatever numbers the memory held."""
+        return self._new(self._xp.empty(shape, dtype=dtype, device=device), dtype)
+
+    def empty_like(self, x: Any, /, *, dtype: Any = None, device: Any = None) -> Tensor:
+        """`empty` in the shape, and if none is given the dtype, of x."""
+        return self._new(self._xp.empty(x.shape, dtype=dtype or x.dtype, device=device), x.dtype)
+
+    def eye(
+        self, n_rows: int, n_cols: int | None = None, /, *, k: int = 0, dtype: Any = None, device: Any = None
+    ) -> Tensor:
+        """Ones on diagonal k, zeros elsewhere."""
+        return self._new(self._xp.eye(n_rows, n_cols, k=k, dtype=dtype, device=device), dtype)
+
+    def from_dlpack(self, x: Any, /, *, device: Any = None, copy: bool | None = None) -> Tensor:
+        """A Tensor that shares the memory of another library's array on the CPU, unless copy is True."""
+        return Tensor(self._xp.from_dlpack(x, device=device, copy=copy), copy=False)
+
+    def full(self, shape: int | tuple[int, ...], fill_value: float, *, dtype: Any = None, device: Any = None) -> Tensor:
+        """An array of `shape` that holds one number everywhere."""
+        return self._new(self._xp.full(shape, fill_value, dtype=dtype, device=device), dtype)
+
+    def full_like(self, x: Any, /, fill_value: float, *, dtype: Any = None, device: Any = None) -> Tensor:
+        """`full` in the shape, and if none is given the dtype, of x."""
+        return self._new(self._xp.full(x.shape, fill_value, dtype=dtype or x.dtype, device=device), x.dtype)
+
+    def linspace(
+        self, start: float, stop: float, /, num: int, *, dtype: Any = None, device: Any = None, endpoint: bool = True
+    ) -> Tensor:
+        """`num` numbers at equal distances from start to stop, which is one of them if `endpoint`."""
+        return self._new(self._xp.linspace(start, stop, num, dtype=dtype, endpoint=endpoint, device=device), dtype)
+
+    def ones(self, shape: int | tuple[int, ...], *, dtype: Any = None, device: Any = None) -> Tensor:
+        """An array of `shape` that holds 1 everywhere."""
+        return self._new(self._xp.ones(shape, dtype=dtype, device=device), dtype)
+
+    def ones_like(self, x: Any, /, *, dtype: Any = None, device: Any = None) -> Tensor:
+        """`ones` in the shape, and if none is given the dtype, of x."""
+        return self.full_like(x, 1, dtype=dtype, device=device)
+
+    def zeros(self, shape: int | tuple[int, ...], *, dtype: Any = None, device: Any = None) -> Tensor:
+        """An array of `shape` that holds 0 everywhere."""
+        return self._new(self._xp.zeros(shape, dtype=dtype, device=device), dtype)
+
+    def zeros_like(self, x: Any, /, *, dtype: Any = None, device: Any = None) -> Tensor:
+        """`zeros` in the shape, and if none is given the dtype, of x."""
+        return self._new(self._xp.zeros(x.shape, dtype=dtype or x.dtype, device=device), x.dtype)
+
+    def _new(self, array: Any, dtype: Any) -> Tensor:
+        """A leaf around it, in the default dtype where nobody asked for one."""
+        if dtype is None and array.dtype == np.float64:
+            array = array.astype(np.float32)
+        return Tensor(array, copy=False)

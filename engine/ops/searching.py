@@ -1,0 +1,146 @@
+"""Searching, sorting, sets: places and counts have no derivative; sorted numbers keep theirs."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from ..tensor import Tensor, wrap
+from .elementwise import Operand, with_axes
+from .manipulation import common_shape
+from .reductions import normal_axis
+from .shape import broadcast_to, constant, reshape, take
+
+__all__ = [
+    "all",
+    "any",
+    "argmax",
+    "argmin",
+    "argsort",
+    "count_nonzero",
+    "nonzero",
+    "searchsorted",
+    "sort",
+    "take_along_axis",
+    "unique_all",
+    "unique_counts",
+    "unique_inverse",
+    "unique_values",
+]
+
+
+def argsort(x: Operand, /, *, axis: int = -1, descending: bool = False, stable: bool = True) -> Tensor:
+    """The places in x of its numbers in order along `axis`; equal ones keep their order. NaN counts as the largest."""
+    x = with_axes("argsort", x)
+    axis = normal_axis("argsort", axis, x.ndim)
+    a = x.data if isinstance(x, Tensor) else x
+    if not descending:
+        return wrap(np.argsort(a, axis=axis, kind="stable"))
+    backwards = np.argsort(np.flip(a, axis), axis=axis, kind="stable")  # of equal ones, the last one first
+    return wrap(a.shape[axis] - 1 - np.flip(backwards, axis))
+
+
+def sort(x: Operand, /, *, axis: int = -1, descending: bool = False, stable: bool = True) -> Tensor:
+    """The numbers of x in order along `axis`; each takes its gradient with it."""
+    return take_along_axis(x, argsort(x, axis=axis, descending=descending, stable=stable), axis=axis)
+
+
+def take_along_axis(x: Operand, indices: Operand, /, *, axis: int = -1) -> Tensor:
+    """y[.., i, ..] = x[.., indices[.., i, ..], ..]: along `axis` each line of x is read at its own line of `indices`.
+
+    indices: integers, with as many axes as x; the other axes broadcast. IndexError where one is not a place of x.
+    """
+    x, ids = with_axes("take_along_axis", x), constant(indices).data
+    axis = normal_axis("take_along_axis", axis, x.ndim)
+    if ids.ndim != x.ndim or ids.dtype.kind not in "iu":
+        raise ValueError(
+            f"take_along_axis: indices is {ids.dtype.name} {ids.shape}, but it must hold integers in as many axes as x "
+            f"{tuple(x.shape)} has"
+        )
+    rest = [(*s[:axis], 1, *s[axis + 1 :]) for s in (x.shape, ids.shape)]
+    lead = common_shape("take_along_axis", [np.broadcast_to(0, s) for s in rest])
+    x = broadcast_to(x, (*lead[:axis], x.shape[axis], *lead[axis + 1 :]))
+    ids = np.broadcast_to(ids, (*lead[:axis], ids.shape[axis], *lead[axis + 1 :]))
+    n = x.shape[axis]
+    if ids.size and (ids.min() < 0 or ids.max() >= n):
+        wrong = ids.max() if ids.max() >= n else ids.min()
+        raise IndexError(f"take_along_axis: indices holds {wrong}, but axis {axis} of x has length {n}")
+    places: list[Any] = list(np.indices(ids.shape, sparse=True))
+    places[axis] = ids
+    flat = np.ravel_multi_index(np.broadcast_arrays(*places), x.shape) if ids.size else np.zeros(ids.shape, np.int64)
+    return reshape(take(reshape(x, (x.size,)), flat.reshape(-1), axis=0), ids.shape)
+
+
+def argmax(x: Operand, /, *, axis: int | None = None, keepdims: bool = False) -> Tensor:
+    """The place of the largest number along `axis` (in the flattened x where None), the first one at a tie."""
+    return _placed("argmax", np.argmax, x, axis, keepdims)
+
+
+def argmin(x: Operand, /, *, axis: int | None = None, keepdims: bool = False) -> Tensor:
+    """The place of the smallest number along `axis` (in the flattened x where None), the first one at a tie."""
+    return _placed("argmin", np.argmin, x, axis, keepdims)
+
+
+def _placed(op: str, function: Any, x: Operand, axis: int | None, keepdims: bool) -> Tensor:
+    a = constant(x).data
+    axis = normal_axis(op, axis, a.ndim)
+    if a.size == 0 and (axis is None or a.shape[axis] == 0):
+        raise ValueError(f"{op}: x has shape {a.shape}, but a place needs at least one number")
+    return wrap(function(a, axis=axis, keepdims=keepdims))
+
+
+def all(x: Operand, /, *, axis: int | tuple[int, ...] | None = None, keepdims: bool = False) -> Tensor:
+    """Whether every entry along `axis` is true (not zero)."""
+    a = constant(x).data
+    return wrap(np.all(a, axis=normal_axis("all", axis, a.ndim), keepdims=keepdims))
+
+
+def any(x: Operand, /, *, axis: int | tuple[int, ...] | None = None, keepdims: bool = False) -> Tensor:
+    """Whether some entry along `axis` is true (not zero)."""
+    a = constant(x).data
+    return wrap(np.any(a, axis=normal_axis("any", axis, a.ndim), keepdims=keepdims))
+
+
+def count_nonzero(x: Operand, /, *, axis: int | tuple[int, ...] | None = None, keepdims: bool = False) -> Tensor:
+    """How many entries along `axis` are not zero."""
+    a = constant(x).data
+    return wrap(np.count_nonzero(a, axis=normal_axis("count_nonzero", axis, a.ndim), keepdims=keepdims))
+
+
+def searchsorted(x1: Operand, x2: Operand, /, *, side: str = "left", sorter: Operand | None = None) -> Tensor:
+    """Where each number of x2 would have to stand in the sorted x1 (or in x1[sorter])."""
+    order = None if sorter is None else constant(sorter).data
+    return wrap(np.searchsorted(constant(x1).data, constant(x2).data, side=side, sorter=order))  # type: ignore[call-overload]
+
+
+def nonzero(x: Operand, /) -> tuple[Tensor, ...]:
+    """The places where x is not zero, one array of indices an axis."""
+    x = with_axes("nonzero", x)
+    if x.ndim == 0:
+        raise ValueError("nonzero: x has no axes, but a place needs at least one")
+    return tuple(wrap(places) for places in np.nonzero(constant(x).data))
+
+
+def unique_all(x: Operand, /) -> Any:
+    """Named tuple (values, indices, inverse_indices, counts) of the different numbers of x, sorted."""
+    return _wrapped(np.unique_all(constant(x).data))
+
+
+def unique_counts(x: Operand, /) -> Any:
+    """Named tuple (values, counts) of the different numbers of x, sorted."""
+    return _wrapped(np.unique_counts(constant(x).data))
+
+
+def unique_inverse(x: Operand, /) -> Any:
+    """Named tuple (values, inverse_indices): x is values[inverse_indices]."""
+    return _wrapped(np.unique_inverse(constant(x).data))
+
+
+def unique_values(x: Operand, /) -> Tensor:
+    """The different numbers of x, sorted."""
+    return wrap(np.sort(np.unique_values(constant(x).data)))
+
+
+def _wrapped(found: Any) -> Any:
+    return type(found)(*(wrap(a) for a in found))

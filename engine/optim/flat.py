@@ -1,0 +1,176 @@
+"""What the optimizers share: parameters, gradients and state lie one after the other in flat arrays, and a step is one pass.
+
+An optimizer is a FlatOptimizer with the names of its state arrays, the legal values of its settings, and `_update`: the
+formula of its page in reference/, on neighbours that are updated alike.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any, ClassVar
+
+import numpy as np
+
+from ..tensor import Tensor
+
+BLOCK = 1 << 14
+"""Elements that a pass in plain NumPy takes at a time: its temporaries stay in the cache."""
+
+Span = tuple[dict[str, Any], int, int, int]
+"""(group, step, start, stop) of neighbours that are updated alike."""
+
+
+class FlatOptimizer:
+    """Base of the optimizers.
+
+    params: Tensors, or a list of groups {"params": Tensors, "lr": ...} with the settings that differ.
+    max_norm: clip the gradients' global norm to this inside the step.
+
+    The Tensors' numbers move into one array, and their gradients will lie in another: a `.grad` that you want to keep
+    beyond `zero_grad()` must be copied. A parameter without a gradient is left alone, and counts its own steps.
+    """
+
+    STATE: ClassVar[tuple[str, ...]]  # the attributes that hold a number for each parameter's number, zero at first
+
+    def __init__(self, params: Iterable[Any], defaults: dict[str, Any], max_norm: float | None) -> None:
+        given, name = list(params), type(self).__name__
+        groups = given if given and isinstance(given[0], Mapping) else [{"params": given}]
+        self.param_groups: list[dict[str, Any]] = [{**defaults, **g, "params": list(g["params"])} for g in groups]
+        self.max_norm = max_norm
+        for group in self.param_groups:
+            self._check(group)
+        self.params: list[Tensor] = [p for group in self.param_groups for p in group["params"]]
+        if not self.params:
+            raise ValueError(f"{name}: got no parameters")
+        if len({id(p) for p in self.params}) < len(self.params):
+            raise ValueError(f"{name}: a parameter is listed twice")
+        if any(not isinstance(p, Tensor) or p.node is not None or p.version is None for p in self.params):
+            raise TypeError(
+                f"{name}: a parameter must be a Tensor that you made, not an array or an operation's result"
+            )
+        dtypes = {p.dtype for p in self.params}
+        if len(dtypes) > 1 or next(iter(dtypes)).kind != "f":
+            raise TypeError(
+                f"{name}: parameters are {', '.join(sorted(map(str, dtypes)))}, but all must be one float dtype"
+            )
+        self.steps = [0] * len(self.params)
+        self._lay_flat()
+
+    # ---- what an optimizer says
+
+    def _limits(self, group: Mapping[str, Any]) -> Iterator[tuple[str, bool, str]]:
+        """(setting, whether its value is legal, what it must be); more of them where an optimizer has more."""
+        for name in ("lr", "weight_decay"):
+            yield name, group[name] >= 0, "positive"
+
+    def _update(self, group: Mapping[str, Any], step: int, scale: float, start: int, stop: int) -> None:
+        """Update number `step` of the elements start to stop of the flat arrays; gradients count `scale` times."""
+        raise NotImplementedError(f"{type(self).__name__}: define _update(...)")
+
+    def _squared_norm(self, grad: np.ndarray) -> float:
+        """The sum of squares of a flat array, in float64."""
+        return float(sum(np.sum(np.square(grad[i:j], dtype=np.float64)) for i, j in blocks(0, grad.size)))
+
+    # ---- what all share
+
+    def _check(self, group: Mapping[str, Any]) -> None:
+        values = {**group, "max_norm": self.max_norm}
+        limits = [*self._limits(group), ("max_norm", self.max_norm is None or self.max_norm > 0, "positive")]
+        for name, good, wanted in limits:
+            if not good:
+                raise ValueError(f"{type(self).__name__}: {name} is {values[name]}, but it must be {wanted}")
+
+    def _lay_flat(self) -> None:
+        self.offsets = np.cumsum([0, *[p.size for p in self.params]]).tolist()
+        flat, grad = (np.zeros(self.offsets[-1], self.params[0].dtype) for _ in range(2))
+        self.flat, self.flat_grad = flat, grad
+        for name in self.STATE:
+            setattr(self, name, np.zeros_like(flat))
+        for p, start, stop in zip(self.params, self.offsets, self.offsets[1:], strict=False):
+            flat[start:stop] = p.data.reshape(-1)
+            p.data = flat[start:stop].reshape(p.shape)
+            p.data.flags.writeable = False
+            p.grad_home = grad[start:stop].reshape(p.shape)
+        self._views = [p.data for p in self.params]
+
+    def zero_grad(self) -> None:
+        """Forgets all gradients: `.grad` becomes None; nothing is written."""
+        for p in self.params:
+            p.grad = None
+
+    def step(self) -> float:
+        """One update in place. Returns the gradients' global norm before clipping, or NaN where max_norm is None.
+
+        Raises, before anything is changed: RuntimeError where somebody replaced a parameter's array or another optimizer
+        took it over, ValueError where a `.grad` set by hand has another shape than its parameter.
+        """
+        name = type(self).__name__
+        for p, view in zip(self.params, self._views, strict=True):
+            if p.data is not view:
+                raise RuntimeError(
+                    f"{name}: a parameter's array was replaced since; make the optimizer after casting or moving it"
+                )
+            if p.grad is not None and p.grad.shape != p.shape:
+                raise ValueError(f"{name}: a .grad has shape {p.grad.shape}, but its parameter has shape {p.shape}")
+        spans = self._spans()
+        norm, scale = float("nan"), 1.0
+        if self.max_norm is not None:
+            norm = float(np.sqrt(sum(self._squared_norm(self.flat_grad[a:b]) for _, _, a, b in _joined(spans))))
+            scale = min(1.0, float(self.max_norm) / (norm + 1e-6))
+        for group, step, start, stop in spans:
+            self._update(group, step, scale, start, stop)
+        return norm
+
+    def _spans(self) -> list[Span]:
+        """The parameters that have a gradient; it lies in the flat array afterwards."""
+        spans: list[Span] = []
+        i = 0
+        for group in self.param_groups:
+            for p in group["params"]:
+                start, stop = self.offsets[i], self.offsets[i + 1]
+                if p.grad is not None:
+                    made = p.accumulator
+                    if made is None or made[0] is not p.grad or made[1] is not p.grad_home:
+                        # It was set by hand, or is older than this optimizer.
+                        self.flat_grad[start:stop] = p.grad.data.reshape(-1)
+                    self.steps[i] += 1
+                    p.version[0] += 1  # type: ignore[index]
+                    if spans and spans[-1][0] is group and spans[-1][1] == self.steps[i] and spans[-1][3] == start:
+                        spans[-1] = (*spans[-1][:3], stop)
+                    else:
+                        spans.append((group, self.steps[i], start, stop))
+                i += 1
+        return spans
+
+    def state_dict(self) -> dict[str, np.ndarray]:
+        """The state arrays and the number of updates of each parameter: what a resumed run needs, as arrays."""
+        return {**{name: getattr(self, name).copy() for name in self.STATE}, "steps": np.array(self.steps, np.int64)}
+
+    def load_state_dict(self, state: Mapping[str, np.ndarray]) -> None:
+        """Goes on where `state_dict` was taken. ValueError where it belongs to other parameters."""
+        own = self.state_dict()
+        for name, array in own.items():
+            if name not in state or state[name].shape != array.shape:
+                got = "nothing" if name not in state else f"shape {state[name].shape}"
+                raise ValueError(
+                    f"{type(self).__name__}: state {name} has {got}, but these parameters need shape {array.shape}"
+                )
+        for name in self.STATE:
+            getattr(self, name)[:] = state[name]
+        self.steps = [int(n) for n in state["steps"]]
+
+
+def _joined(spans: list[Span]) -> list[Span]:
+    """Neighbours as one span, whatever their group: for the norm."""
+    out: list[Span] = []
+    for span in spans:
+        if out and out[-1][3] == span[2]:
+            out[-1] = (*out[-1][:3], span[3])
+        else:
+            out.append(span)
+    return out
+
+
+def blocks(start: int, stop: int) -> Iterator[tuple[int, int]]:
+    """(first, last) of pieces of at most BLOCK elements, from start to stop."""
+    return ((first, min(first + BLOCK, stop)) for first in range(start, stop, BLOCK))

@@ -1,0 +1,129 @@
+"""GELU, exact form: y = x Phi(x), Phi(x) = (1 + erf(x / sqrt(2))) / 2   (Hendrycks and Gimpel, 2016).
+
+    dy/dx = Phi(x) + x phi(x),   phi(x) = e^(-x^2 / 2) / sqrt(2 pi)
+
+The polynomial erf (erf.py) holds e^(-x^2 / 2) already, and the compiler computes it once for both. Beyond |x| = 40, Phi is
+0 or 1 and phi is 0, so x is clamped there on the way back: no inf * 0.
+"""
+
+import math
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+from numba import prange
+
+from .erf import erf
+from .exp import exp
+from .jit import CONTRACT, FLOATS, frozen, jit, lent
+from .threads import CHUNK, PARALLEL_WORK, chunks
+
+_ROOT_HALF = 0.7071067811865476  # 1 / sqrt(2)
+_DENSITY = 0.3989422804014327  # 1 / sqrt(2 pi)
+
+
+@jit()
+def gelu_erf_forward_01_naive(x, y):
+    """The textbook, one number after the other: TIME. The rung to measure from."""
+    one = x.dtype.type(1)
+    for i in range(x.size):
+        y[i] = x[i] * x.dtype.type(0.5) * (one + math.erf(x[i] * x.dtype.type(_ROOT_HALF)))
+
+
+@jit(fastmath=CONTRACT)
+def gelu_erf_forward_02_vector(x, y, first, last):
+    """The polynomial erf in vector lanes: TIME. Elements first to last."""
+    number = x.dtype.type
+    one, half, root_half = number(1), number(0.5), number(_ROOT_HALF)
+    x, y = x[first:last], y[first:last]
+    for i in range(x.size):
+        y[i] = half * x[i] * (one + erf(x[i] * root_half))
+
+
+@jit(parallel=True)
+def gelu_erf_forward_03_threads(x, y, blocks):
+    """Chunks on all threads: TIME."""
+    for index in prange(blocks):
+        b = np.int64(index)  # not the unsigned index: one compiled version of the callee
+        gelu_erf_forward_02_vector(x, y, b * CHUNK, (b + 1) * CHUNK)
+
+
+@jit()
+def gelu_erf_vjp_01_naive(dy, x, dx):
+    """The textbook, one number after the other: TIME. The rung to measure from."""
+    number = x.dtype.type
+    one = number(1)
+    for i in range(x.size):
+        density = math.exp(-x[i] * x[i] * number(0.5)) * number(_DENSITY)
+        dx[i] = dy[i] * (number(0.5) * (one + math.erf(x[i] * number(_ROOT_HALF))) + x[i] * density)
+
+
+@jit(fastmath=CONTRACT)
+def gelu_erf_vjp_02_vector(dy, x, dx, first, last, add):
+    """Vector lanes, one exponential for Phi and phi: TIME. Elements first to last."""
+    number = x.dtype.type
+    one, half, root_half = number(1), number(0.5), number(_ROOT_HALF)
+    density, limit = number(_DENSITY), number(40)
+    dy, x, dx = dy[first:last], x[first:last], dx[first:last]
+    for i in range(x.size):
+        v = x[i]
+        v = limit if v > limit else v  # NaN stays NaN: both comparisons are false
+        v = -limit if v < -limit else v
+        u = v * root_half
+        derivative = half * (one + erf(u)) + v * density * exp(-(u * u))
+        dx[i] = dy[i] * derivative + (dx[i] if add else number(0))
+
+
+@jit(parallel=True)
+def gelu_erf_vjp_03_threads(dy, x, dx, blocks, add):
+    """Chunks on all threads: TIME."""
+    for index in prange(blocks):
+        b = np.int64(index)  # not the unsigned index: one compiled version of the callee
+        gelu_erf_vjp_02_vector(dy, x, dx, b * CHUNK, (b + 1) * CHUNK, add)
+
+
+def accepts(x: Any) -> bool:
+    return x.dtype in FLOATS
+
+
+def forward(x: np.ndarray) -> tuple[np.ndarray, None]:
+    """y of x, any shape."""
+    x, y = frozen(x), np.empty(x.shape, x.dtype)
+    if x.size < PARALLEL_WORK:
+        gelu_erf_forward_02_vector(x.reshape(-1), y.reshape(-1), 0, x.size)
+    else:
+        gelu_erf_forward_03_threads(x.reshape(-1), y.reshape(-1), chunks(x.size))
+    return y, None
+
+
+def vjp(dy: np.ndarray, y: Any, x: np.ndarray, *, residuals: None, wanted: Any, into: Any) -> tuple:
+    """dx from dy and x; into[0] may be written or added to."""
+    if not wanted[0]:
+        return (None,)
+    dx, add = lent(into[0]) or (np.empty(x.shape, x.dtype), False)
+    flat = frozen(dy).reshape(-1), frozen(x).reshape(-1), dx.reshape(-1)
+    if x.size < PARALLEL_WORK:
+        gelu_erf_vjp_02_vector(*flat, 0, x.size, add)
+    else:
+        gelu_erf_vjp_03_threads(*flat, chunks(x.size), add)
+    return (dx,)
+
+
+def naive_forward(x: np.ndarray) -> tuple[np.ndarray, None]:
+    """Rung 01 as a pair: y of x."""
+    y = np.empty(x.shape, x.dtype)
+    gelu_erf_forward_01_naive(frozen(x).reshape(-1), y.reshape(-1))
+    return y, None
+
+
+def naive_vjp(dy: np.ndarray, y: Any, x: np.ndarray, *, residuals: None, wanted: Any, into: Any) -> tuple:
+    """Rung 01 as a pair: dx from dy and x; it takes no offer of `into`."""
+    if not wanted[0]:
+        return (None,)
+    dx = np.empty(x.shape, x.dtype)
+    gelu_erf_vjp_01_naive(frozen(dy).reshape(-1), frozen(x).reshape(-1), dx.reshape(-1))
+    return (dx,)
+
+
+RUNGS = {"numba 01_naive": SimpleNamespace(forward=naive_forward, vjp=naive_vjp, accepts=accepts)}
+"""The ladder's other rungs as pairs, so that they are checked and timed by name."""

@@ -1,0 +1,149 @@
+"""Log-softmax over the last axis: y_i = x_i - m - log sum_j e^(x_j - m), m = max_j x_j;  dx_j = dy_j - e^(y_j) sum_i dy_i.
+
+A row is read once from memory: maximum, exponentials, sum and difference work on it while it sits in the first-level
+cache; y is the scratch for the exponentials. A NaN makes its row NaN; so does a row of -inf alone, as in NumPy.
+"""
+
+import math
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+from numba import prange
+
+from .exp import exp
+from .jit import CONTRACT, FLOATS, REDUCE, frozen, jit, lent
+from .threads import PARALLEL_WORK, row_block
+from .tile import exp_row, largest
+
+# Letters: R rows, N row length.
+
+
+@jit()
+def log_softmax_forward_01_naive(x, y):
+    """The textbook, one row after the other; x, y (R, N). The rung to measure from."""
+    for i in range(x.shape[0]):
+        m = x[i, 0]
+        for j in range(x.shape[1]):
+            m = max(m, x[i, j])
+        total = x.dtype.type(0)
+        for j in range(x.shape[1]):
+            total += math.exp(x[i, j] - m)
+        for j in range(x.shape[1]):
+            y[i, j] = x[i, j] - m - math.log(total)
+
+
+@jit(fastmath=CONTRACT)
+def log_softmax_forward_02_vector(x, y, first, last):
+    """Vector lanes for maximum, exponential and sum. Rows first to last.
+
+    No `reassoc` here: (x - m) - log_total has the digits that x - (m + log_total) rounds away where m is large.
+    """
+    N = x.shape[1]
+    flat, flat_y = x.reshape(-1), y.reshape(-1)
+    for i in range(first, last):
+        row, y_row = x[i], y[i]
+        m = largest(flat, i * N, N)
+        log_total = math.log(exp_row(flat, i * N, flat_y, i * N, N, m))
+        for j in range(N):
+            y_row[j] = (row[j] - m) - log_total
+
+
+@jit(parallel=True)
+def log_softmax_forward_03_threads(x, y, block):
+    """Blocks of rows on all threads."""
+    R = x.shape[0]
+    for index in prange((R + block - 1) // block):
+        b = np.int64(index)  # not the unsigned index: one compiled version of the callee
+        log_softmax_forward_02_vector(x, y, b * block, min(R, (b + 1) * block))
+
+
+@jit()
+def log_softmax_vjp_01_naive(dy, y, dx):
+    """dx_j = dy_j - e^(y_j) sum_i dy_i, one row after the other; all (R, N). The rung to measure from."""
+    for i in range(y.shape[0]):
+        total = y.dtype.type(0)
+        for j in range(y.shape[1]):
+            total += dy[i, j]
+        for j in range(y.shape[1]):
+            dx[i, j] = dy[i, j] - math.exp(y[i, j]) * total
+
+
+@jit(fastmath=REDUCE)
+def log_softmax_vjp_02_vector(dy, y, dx, first, last, add):
+    """The sum and the exponentials in vector lanes. Rows first to last. dx (R, N) is written or added to."""
+    N = y.shape[1]
+    number = y.dtype.type
+    for i in range(first, last):
+        dy_row, y_row, dx_row = dy[i], y[i], dx[i]
+        total = number(0)
+        for j in range(N):
+            total += dy_row[j]
+        for j in range(N):
+            dx_row[j] = dy_row[j] - exp(y_row[j]) * total + (dx_row[j] if add else number(0))
+
+
+@jit(parallel=True)
+def log_softmax_vjp_03_threads(dy, y, dx, block, add):
+    """Blocks of rows on all threads."""
+    R = y.shape[0]
+    for index in prange((R + block - 1) // block):
+        b = np.int64(index)  # not the unsigned index: one compiled version of the callee
+        log_softmax_vjp_02_vector(dy, y, dx, b * block, min(R, (b + 1) * block), add)
+
+
+def accepts(x: Any, *, axis: int = -1) -> bool:
+    return x.dtype in FLOATS and x.ndim >= 1 and (axis == -1 or axis == x.ndim - 1)
+
+
+def forward(x: np.ndarray, *, axis: int = -1) -> tuple[np.ndarray, None]:
+    """y (..., N) of x (..., N); axis is the last one."""
+    x, y = frozen(x), np.empty(x.shape, x.dtype)
+    if x.size:
+        N = x.shape[-1]
+        x2, y2 = x.reshape(-1, N), y.reshape(-1, N)  # (R, N)
+        if x.size < PARALLEL_WORK:
+            log_softmax_forward_02_vector(x2, y2, 0, x2.shape[0])
+        else:
+            log_softmax_forward_03_threads(x2, y2, row_block(*x2.shape))
+    return y, None
+
+
+def vjp(dy: np.ndarray, y: np.ndarray, x: Any, *, residuals: None, wanted: Any, into: Any, axis: int = -1) -> tuple:
+    """dx (..., N) from dy and y; into[0] may be written or added to."""
+    if not wanted[0]:
+        return (None,)
+    dx, add = lent(into[0]) or (np.empty(y.shape, y.dtype), False)
+    if y.size:
+        N = y.shape[-1]
+        dy2, y2, dx2 = frozen(dy).reshape(-1, N), frozen(y).reshape(-1, N), dx.reshape(-1, N)  # (R, N)
+        if y.size < PARALLEL_WORK:
+            log_softmax_vjp_02_vector(dy2, y2, dx2, 0, y2.shape[0], add)
+        else:
+            log_softmax_vjp_03_threads(dy2, y2, dx2, row_block(*y2.shape), add)
+    return (dx,)
+
+
+def naive_forward(x: np.ndarray, *, axis: int = -1) -> tuple[np.ndarray, None]:
+    """Rung 01 as a pair: y (..., N) of x (..., N)."""
+    y = np.empty(x.shape, x.dtype)
+    if x.size:
+        log_softmax_forward_01_naive(frozen(x).reshape(-1, x.shape[-1]), y.reshape(-1, x.shape[-1]))
+    return y, None
+
+
+def naive_vjp(
+    dy: np.ndarray, y: np.ndarray, x: Any, *, residuals: None, wanted: Any, into: Any, axis: int = -1
+) -> tuple:
+    """Rung 01 as a pair: dx (..., N) from dy and y; it takes no offer of `into`."""
+    if not wanted[0]:
+        return (None,)
+    dx = np.empty(y.shape, y.dtype)
+    if y.size:
+        N = y.shape[-1]
+        log_softmax_vjp_01_naive(frozen(dy).reshape(-1, N), frozen(y).reshape(-1, N), dx.reshape(-1, N))
+    return (dx,)
+
+
+RUNGS = {"numba 01_naive": SimpleNamespace(forward=naive_forward, vjp=naive_vjp, accepts=accepts)}
+"""The ladder's other rungs as pairs, so that they are checked and timed by name."""

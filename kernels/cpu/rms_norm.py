@@ -1,0 +1,189 @@
+"""RMS normalisation over the last axis (Zhang and Sennrich, 2019).
+
+    h = x r,  r = 1 / sqrt(mean(x^2) + eps),   y = h weight
+    dweight = sum_i dy_i h_i
+    g = dy weight,   dx = r (g - h mean(g h))
+
+One sum over a row, then one product, while the row sits in cache. Residual: r, one number a row.
+"""
+
+import math
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+from numba import prange
+
+from .jit import FLOATS, REDUCE, frozen, jit, lent
+from .layer_norm import add_blocks
+from .threads import PARALLEL_WORK, row_block
+
+# Letters: R rows, C features.
+
+
+@jit()
+def rms_norm_forward_01_naive(x, weight, y, scales, eps):
+    """The textbook, one row after the other; x, y (R, C), scales (R,). The rung to measure from."""
+    C = x.shape[1]
+    for i in range(x.shape[0]):
+        total = x.dtype.type(0)
+        for j in range(C):
+            total += x[i, j] * x[i, j]
+        scales[i] = x.dtype.type(1) / math.sqrt(total / x.dtype.type(C) + x.dtype.type(eps))
+        for j in range(C):
+            y[i, j] = x[i, j] * scales[i] * weight[j]
+
+
+@jit(fastmath=REDUCE)
+def rms_norm_forward_02_vector(x, weight, y, scales, eps, first, last):
+    """The sum in vector lanes. Rows first to last of x, y (R, C); scales (R,)."""
+    C = x.shape[1]
+    number = x.dtype.type
+    share = number(1.0 / C)
+    for i in range(first, last):
+        row, y_row = x[i], y[i]
+        total = number(0)
+        for j in range(C):
+            total += row[j] * row[j]
+        r = number(1) / math.sqrt(total * share + number(eps))
+        scales[i] = r
+        for j in range(C):
+            y_row[j] = row[j] * r * weight[j]
+
+
+@jit(parallel=True)
+def rms_norm_forward_03_threads(x, weight, y, scales, eps, block):
+    """Blocks of rows on all threads."""
+    R = x.shape[0]
+    for index in prange((R + block - 1) // block):
+        b = np.int64(index)  # not the unsigned index: one compiled version of the callee
+        rms_norm_forward_02_vector(x, weight, y, scales, eps, b * block, min(R, (b + 1) * block))
+
+
+@jit()
+def rms_norm_vjp_01_naive(dy, x, weight, scales, dx, dweight):
+    """Both gradients, one row after the other; dy, x, dx (R, C), dweight (C,). The rung to measure from."""
+    C = x.shape[1]
+    for j in range(C):
+        dweight[j] = 0
+    for i in range(x.shape[0]):
+        r = scales[i]
+        mean_gh = x.dtype.type(0)
+        for j in range(C):
+            mean_gh += dy[i, j] * weight[j] * x[i, j] * r / x.dtype.type(C)
+        for j in range(C):
+            dx[i, j] = r * (dy[i, j] * weight[j] - x[i, j] * r * mean_gh)
+            dweight[j] += dy[i, j] * x[i, j] * r
+
+
+@jit(fastmath=REDUCE)
+def rms_norm_vjp_02_vector(dy, x, weight, scales, dx, add, dweight, want, first, last):
+    """Sums in vector lanes, both gradients in one visit to a row. Rows first to last. dx (R, C) is written or added to;
+    dweight (C,) receives this block's sum.
+
+    want = (dx, dweight): what is not wanted is neither read nor written.
+    """
+    C = x.shape[1]
+    number = x.dtype.type
+    share = number(1.0 / C)
+    want_dx, want_dweight = want
+    if want_dweight:
+        dweight[:] = number(0)
+    for i in range(first, last):
+        dy_row, row, r = dy[i], x[i], scales[i]
+        if want_dx:
+            dx_row = dx[i]
+            along = number(0)
+            for j in range(C):
+                along += dy_row[j] * weight[j] * row[j]
+            along *= r * r * share
+            if add:
+                for j in range(C):
+                    dx_row[j] += r * (dy_row[j] * weight[j] - row[j] * along)
+            else:
+                for j in range(C):
+                    dx_row[j] = r * (dy_row[j] * weight[j] - row[j] * along)
+        if want_dweight:
+            for j in range(C):
+                dweight[j] += dy_row[j] * (row[j] * r)
+
+
+@jit(parallel=True)
+def rms_norm_vjp_03_threads(dy, x, weight, scales, dx, add, dweights, want, block):
+    """Blocks of rows on all threads; block b leaves its sum in row b of dweights (blocks, C)."""
+    R = x.shape[0]
+    for index in prange((R + block - 1) // block):
+        b = np.int64(index)  # not the unsigned index: one compiled version of the callee
+        first, last = b * block, min(R, (b + 1) * block)
+        rms_norm_vjp_02_vector(dy, x, weight, scales, dx, add, dweights[b], want, first, last)
+
+
+def accepts(x: Any, weight: Any, *, eps: float = 1e-6) -> bool:
+    return x.dtype in FLOATS and x.ndim >= 1 and weight.dtype == x.dtype and weight.shape == x.shape[-1:]
+
+
+def forward(x: np.ndarray, weight: np.ndarray, *, eps: float = 1e-6) -> tuple[np.ndarray, np.ndarray]:
+    """y (..., C) of x (..., C) and weight (C,); residual: 1 / sqrt(mean(x^2) + eps) of every row."""
+    C = x.shape[-1]
+    R = x.size // C if C else 0
+    y, scales = np.empty(x.shape, x.dtype), np.empty(R, x.dtype)
+    if R:
+        arguments = (frozen(x).reshape(R, C), frozen(weight), y.reshape(R, C), scales, float(eps))
+        if x.size < PARALLEL_WORK:
+            rms_norm_forward_02_vector(*arguments, 0, R)
+        else:
+            rms_norm_forward_03_threads(*arguments, row_block(R, C))
+    return y, scales
+
+
+def vjp(
+    dy: np.ndarray, y: Any, x: np.ndarray, weight: np.ndarray, *,
+    residuals: np.ndarray, wanted: Any, into: Any, eps: float = 1e-6,
+) -> tuple:  # fmt: skip
+    """(dx, dweight); both may be written to, or added to, the buffer lent for it."""
+    C, R = x.shape[-1], residuals.size
+    want = (bool(wanted[0]), bool(wanted[1]))
+    dx, add = (lent(into[0]) or (np.empty(x.shape, x.dtype), False)) if want[0] else (np.empty((0,), x.dtype), False)
+    block = row_block(R, C) if x.size >= PARALLEL_WORK else max(R, 1)
+    blocks = max(1, -(-R // block))
+    dweights = np.zeros((blocks, C if want[1] else 0), x.dtype)
+    if R:
+        arguments = (
+            frozen(dy).reshape(R, C), frozen(x).reshape(R, C), frozen(weight), residuals,
+            dx.reshape(R, C) if want[0] else dx.reshape(0, 0), add,
+        )  # fmt: skip
+        if blocks == 1:
+            rms_norm_vjp_02_vector(*arguments, dweights[0], want, 0, R)
+        else:
+            rms_norm_vjp_03_threads(*arguments, dweights, want, block)
+    if not want[1]:
+        return (dx if want[0] else None, None)
+    dweight, add = lent(into[1]) or (np.empty(C, x.dtype), False)
+    add_blocks(dweights, dweight, add)
+    return (dx if want[0] else None, dweight)
+
+
+def naive_forward(x: np.ndarray, weight: np.ndarray, *, eps: float = 1e-6) -> tuple[np.ndarray, np.ndarray]:
+    """Rung 01 as a pair: y (..., C) and its residual."""
+    C = x.shape[-1]
+    y, scales = np.empty(x.shape, x.dtype), np.empty(x.size // C if C else 0, x.dtype)
+    if x.size:
+        rms_norm_forward_01_naive(frozen(x).reshape(-1, C), frozen(weight), y.reshape(-1, C), scales, float(eps))
+    return y, scales
+
+
+def naive_vjp(
+    dy: np.ndarray, y: Any, x: np.ndarray, weight: np.ndarray, *,
+    residuals: np.ndarray, wanted: Any, into: Any, eps: float = 1e-6,
+) -> tuple:  # fmt: skip
+    """Rung 01 as a pair: (dx, dweight); it takes no offer of `into`."""
+    C = x.shape[-1]
+    dx, dweight = np.empty(x.shape, x.dtype), np.zeros(C, x.dtype)
+    if x.size:
+        flat = frozen(dy).reshape(-1, C), frozen(x).reshape(-1, C)
+        rms_norm_vjp_01_naive(*flat, frozen(weight), residuals, dx.reshape(-1, C), dweight)
+    return dx if wanted[0] else None, dweight if wanted[1] else None
+
+
+RUNGS = {"numba 01_naive": SimpleNamespace(forward=naive_forward, vjp=naive_vjp, accepts=accepts)}
+"""The ladder's other rungs as pairs, so that they are checked and timed by name."""

@@ -1,0 +1,123 @@
+"""SiLU: y = x s, s = 1 / (1 + e^(-x))   (Hendrycks and Gimpel, 2016; Ramachandran, Zoph, Le: swish, 2017).
+
+    dy/dx = s + x s (1 - s),   s (1 - s) = t / (1 + t)^2 with t = e^(-|x|)
+
+Written with t, 1 - s cannot cancel. Beyond |x| = 1000, t is 0 in both formats, so x is clamped there on the way back: no
+inf * 0.
+"""
+
+import math
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+from numba import prange
+
+from .exp import exp
+from .jit import CONTRACT, FLOATS, frozen, jit, lent
+from .threads import CHUNK, PARALLEL_WORK, chunks
+
+
+@jit()
+def silu_forward_01_naive(x, y):
+    """The textbook, one number after the other: TIME. The rung to measure from."""
+    one = x.dtype.type(1)
+    for i in range(x.size):
+        y[i] = x[i] / (one + math.exp(-x[i]))
+
+
+@jit(fastmath=CONTRACT)
+def silu_forward_02_vector(x, y, first, last):
+    """The polynomial exponential in vector lanes: TIME. Elements first to last."""
+    one = x.dtype.type(1)
+    x, y = x[first:last], y[first:last]
+    for i in range(x.size):
+        y[i] = x[i] / (one + exp(-x[i]))
+
+
+@jit(parallel=True)
+def silu_forward_03_threads(x, y, blocks):
+    """Chunks on all threads: TIME."""
+    for index in prange(blocks):
+        b = np.int64(index)  # not the unsigned index: one compiled version of the callee
+        silu_forward_02_vector(x, y, b * CHUNK, (b + 1) * CHUNK)
+
+
+@jit()
+def silu_vjp_01_naive(dy, x, dx):
+    """The textbook, one number after the other: TIME. The rung to measure from."""
+    one = x.dtype.type(1)
+    for i in range(x.size):
+        s = one / (one + math.exp(-x[i]))
+        dx[i] = dy[i] * (s + x[i] * s * (one - s))
+
+
+@jit(fastmath=CONTRACT)
+def silu_vjp_02_vector(dy, x, dx, first, last, add):
+    """Vector lanes, and t in place of 1 - s: TIME. Elements first to last."""
+    number = x.dtype.type
+    one, limit = number(1), number(1000)
+    dy, x, dx = dy[first:last], x[first:last], dx[first:last]
+    for i in range(x.size):
+        v = x[i]
+        v = limit if v > limit else v  # NaN stays NaN: both comparisons are false
+        v = -limit if v < -limit else v
+        tail = exp(-abs(v))  # at most 1
+        share = one / (one + tail)
+        s = share if v > 0 else tail * share
+        dx[i] = dy[i] * (s + v * (tail * share * share)) + (dx[i] if add else number(0))
+
+
+@jit(parallel=True)
+def silu_vjp_03_threads(dy, x, dx, blocks, add):
+    """Chunks on all threads: TIME."""
+    for index in prange(blocks):
+        b = np.int64(index)  # not the unsigned index: one compiled version of the callee
+        silu_vjp_02_vector(dy, x, dx, b * CHUNK, (b + 1) * CHUNK, add)
+
+
+def accepts(x: Any) -> bool:
+    return x.dtype in FLOATS
+
+
+def forward(x: np.ndarray) -> tuple[np.ndarray, None]:
+    """y of x, any shape."""
+    x, y = frozen(x), np.empty(x.shape, x.dtype)
+    if x.size < PARALLEL_WORK:
+        silu_forward_02_vector(x.reshape(-1), y.reshape(-1), 0, x.size)
+    else:
+        silu_forward_03_threads(x.reshape(-1), y.reshape(-1), chunks(x.size))
+    return y, None
+
+
+def vjp(dy: np.ndarray, y: Any, x: np.ndarray, *, residuals: None, wanted: Any, into: Any) -> tuple:
+    """dx from dy and x; into[0] may be written or added to."""
+    if not wanted[0]:
+        return (None,)
+    dx, add = lent(into[0]) or (np.empty(x.shape, x.dtype), False)
+    flat = frozen(dy).reshape(-1), frozen(x).reshape(-1), dx.reshape(-1)
+    if x.size < PARALLEL_WORK:
+        silu_vjp_02_vector(*flat, 0, x.size, add)
+    else:
+        silu_vjp_03_threads(*flat, chunks(x.size), add)
+    return (dx,)
+
+
+def naive_forward(x: np.ndarray) -> tuple[np.ndarray, None]:
+    """Rung 01 as a pair: y of x."""
+    y = np.empty(x.shape, x.dtype)
+    silu_forward_01_naive(frozen(x).reshape(-1), y.reshape(-1))
+    return y, None
+
+
+def naive_vjp(dy: np.ndarray, y: Any, x: np.ndarray, *, residuals: None, wanted: Any, into: Any) -> tuple:
+    """Rung 01 as a pair: dx from dy and x; it takes no offer of `into`."""
+    if not wanted[0]:
+        return (None,)
+    dx = np.empty(x.shape, x.dtype)
+    silu_vjp_01_naive(frozen(dy).reshape(-1), frozen(x).reshape(-1), dx.reshape(-1))
+    return (dx,)
+
+
+RUNGS = {"numba 01_naive": SimpleNamespace(forward=naive_forward, vjp=naive_vjp, accepts=accepts)}
+"""The ladder's other rungs as pairs, so that they are checked and timed by name."""

@@ -1,0 +1,33 @@
+"""Norms and positions as PyTorch has them: row name -> function of torch tensors and the row's own parameters."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch.nn import functional as F
+
+
+def t_add_layer_norm(x: Any, residual: Any, weight: Any, bias: Any = None, *, eps: float = 1e-5) -> Any:
+    s = x + residual
+    return F.layer_norm(s, weight.shape, weight, bias, eps), s
+
+
+def t_rotary_embedding(x: Any, *, base: float = 10000.0, offset: int = 0, interleaved: bool = False) -> Any:
+    """PyTorch has no function for it: pairs as complex numbers, turned by a factor of length 1."""
+    t, d = x.shape[-2:]
+    pairs = x.reshape(*x.shape[:-1], d // 2, 2) if interleaved else x.reshape(*x.shape[:-1], 2, d // 2).mT
+    position = torch.arange(offset, offset + t, dtype=torch.float64)
+    frequency = 1.0 / base ** (torch.arange(0, d, 2, dtype=torch.float64) / d)
+    angle = torch.outer(position, frequency)
+    turned = torch.view_as_complex(pairs.contiguous()) * torch.polar(torch.ones_like(angle), angle)
+    pairs = torch.view_as_real(turned)
+    return (pairs if interleaved else pairs.mT).reshape(x.shape)
+
+
+PEERS: dict[str, Callable[..., Any]] = {
+    "rms_norm": lambda x, weight, *, eps=1e-6: F.rms_norm(x, weight.shape, weight, eps),
+    "rotary_embedding": t_rotary_embedding,
+    "add_layer_norm": t_add_layer_norm,
+}
