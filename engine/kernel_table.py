@@ -32,12 +32,17 @@ CPU: dict[Op, str] = {
     t.DROPOUT: "dropout",
     t.EMBEDDING: "embedding",
     t.GELU: "gelu",
+    t.GELU_ERF: "gelu_erf",
     t.LAYER_NORM: "layer_norm",
     t.LINEAR: "linear",
+    t.LINEAR_CROSS_ENTROPY: "linear_cross_entropy",
     t.LOG_SOFTMAX: "log_softmax",
     t.PACKED_ATTENTION: "packed_attention",
+    t.RELU: "relu",
     t.RMS_NORM: "rms_norm",
     t.ROTARY_EMBEDDING: "rotary_embedding",
+    t.SIGMOID: "sigmoid",
+    t.SILU: "silu",
     t.SOFTMAX: "softmax",
 }
 """Row -> file in kernels/cpu."""

@@ -179,11 +179,11 @@ class Tensor:
         return np.array(self.numpy(), dtype=dtype, copy=copy)
 
     def __dlpack__(
-        self, *, max_version: tuple[int, int] | None = None, copy: bool | None = None, **options: Any
+        self, *, stream: Any = None, max_version: Any = None, dl_device: Any = None, copy: bool | None = None
     ) -> Any:
         # DLPack can say "read-only", but not every consumer listens: it gets a copy, unless it refuses one.
         array = self.numpy() if copy is False else self.numpy().copy()
-        return array.__dlpack__(max_version=max_version, **options)
+        return array.__dlpack__(max_version=max_version, dl_device=dl_device)
 
     def __dlpack_device__(self) -> Any:
         return self.data.__dlpack_device__()

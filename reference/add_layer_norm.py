@@ -128,13 +128,17 @@ ADD_LAYER_NORM = Op(
     gradient=r"\bar x = \bar x_{\mathrm{res}} = \bar s + r \left(g - \overline{g} - \hat s\, \overline{g \hat s}\right), "
     r"\quad g = \bar y \odot w;\qquad \bar w = \sum \bar y \odot \hat s, \quad \bar b = \sum \bar y",
     samples=(
-        Sample((np.stack([_ROW, -_ROW]), np.ones((2, 3)), np.ones(3), np.zeros(3)), {}, "the sum of both is normalised"),
+        Sample(
+            (np.stack([_ROW, -_ROW]), np.ones((2, 3)), np.ones(3), np.zeros(3)), {}, "the sum of both is normalised"
+        ),
         Sample((_ROW, _ROW[::-1] ** 2, np.array([2.0, 0.0, -1.0])), {}, "without a bias, and without leading axes"),
         Sample((_ROW, -_ROW, np.ones(3), np.ones(3)), {}, "x undoes the residual: only eps keeps the division finite"),
         Sample((np.stack([_ROW, -_ROW]), _ROW**2, np.ones(3)), {}, "one residual for every row"),
         Sample((_ROW, np.stack([_ROW, -_ROW]) ** 3, np.ones(3)), {}, "one x for every row of the residual"),
         Sample((_ROW, np.ones(3), np.ones(3)), {"eps": 1.0}, "an eps that can be seen"),
-        Sample((np.zeros((0, 3)), np.zeros((0, 3)), np.ones(3), np.ones(3)), {}, "no rows: the sums over rows are zero"),
+        Sample(
+            (np.zeros((0, 3)), np.zeros((0, 3)), np.ones(3), np.ones(3)), {}, "no rows: the sums over rows are zero"
+        ),
     ),
     laws=("shift_invariant", "rows_independent"),
     wrong={

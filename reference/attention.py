@@ -49,7 +49,7 @@ from .op import Op, Sample
 from .signature import parse
 
 
-def _split(x: Array | None, groups: int) -> Array | None:
+def _split(x: Any, groups: int) -> Any:
     """The axis of heads as two, group and place in it: (..., H, m, n) -> (..., G, H / G, m, n).
 
     The G heads of keys and values become (G, 1), one head for all becomes (1, 1), and what has no heads stays as it is.
@@ -121,7 +121,7 @@ def _of_mask_and_bias(ds: Array, mask_and_bias: tuple[Array | None, ...]) -> lis
 
 
 def attention_jvp(
-    dinputs: tuple[Array | None, ...], y: Array, inputs: tuple[Array | None, ...], *,
+    dinputs: tuple[Any, ...], y: Array, inputs: tuple[Any, ...], *,
     causal: bool = False, scale: float | None = None, window: int | None = None, grouped: bool = False,
 ) -> Array:  # fmt: skip
     """dS = c (dQ K^T + Q dK^T) + dB;  dP = P (dS - <dS, P>);  dY = dP V + P dV. None stands still."""
@@ -150,18 +150,19 @@ def attention_definition(
     if grouped:
         heads, share = q.shape[-3], q.shape[-3] // k.shape[-3]
         k, v = (np.stack([x[..., h // share, :, :] for h in range(heads)], axis=-3) for x in (k, v))
-    mask, bias = np.ones((t, s), bool) if mask is None else mask, np.zeros((t, s)) if bias is None else bias
-    mask, bias = (np.broadcast_to(a, (*a.shape[:-2], t, s)) for a in (mask, bias))
-    batch = np.broadcast_shapes(*(a.shape[:-2] for a in (q, k, v, mask, bias)))
-    q, k, v, mask, bias = (np.broadcast_to(a, (*batch, *a.shape[-2:])) for a in (q, k, v, mask, bias))
+    taking_part: Any = np.ones((t, s), bool) if mask is None else mask
+    added: Any = np.zeros((t, s)) if bias is None else bias
+    taking_part, added = (np.broadcast_to(a, (*a.shape[:-2], t, s)) for a in (taking_part, added))
+    batch = np.broadcast_shapes(*(a.shape[:-2] for a in (q, k, v, taking_part, added)))
+    q, k, v, taking_part, added = (np.broadcast_to(a, (*batch, *a.shape[-2:])) for a in (q, k, v, taking_part, added))
     c = scale if scale is not None else 1 / math.sqrt(max(d, 1))
     y = np.zeros((*batch, t, v.shape[-1]), dtype=q.dtype)
     for *lead, i in np.ndindex(*batch, t):
         b, here = tuple(lead), i + s - t
-        seen = [j for j in range(s) if mask[*b, i, j] and bias[*b, i, j] != -math.inf]
+        seen = [j for j in range(s) if taking_part[*b, i, j] and added[*b, i, j] != -math.inf]
         seen = [j for j in seen if not (causal and j > here) and not (window is not None and abs(here - j) >= window)]
         products = [math.fsum(float(q[*b, i, n]) * float(k[*b, j, n]) for n in range(d)) for j in seen]
-        scores = [c * product + float(bias[*b, i, j]) for j, product in zip(seen, products, strict=True)]
+        scores = [c * product + float(added[*b, i, j]) for j, product in zip(seen, products, strict=True)]
         largest = max(scores, default=0.0)
         weights = [math.exp(score - largest) for score in scores]
         for n in range(v.shape[-1]):
@@ -274,7 +275,9 @@ def attention_tolerance(
 ) -> float:
     """A rounding error in a score is a relative error of its weight; and the values may cancel in their average."""
     if grouped:
-        q, k, v, *mask_and_bias = (_split(x, k.shape[-3]) for x in (q, k, v, *mask_and_bias))
+        groups = k.shape[-3]
+        q, k, v = (_split(x, groups) for x in (q, k, v))
+        mask_and_bias = tuple(_split(x, groups) for x in mask_and_bias)
     bias = mask_and_bias[1] if len(mask_and_bias) == 2 and mask_and_bias[1] is not None else np.zeros(1)
     products, y = np.matmul(q, swap(k)) * factor(q, rules.get("scale")), attention(q, k, v, *mask_and_bias, **rules)
     product, added, value, average = (

@@ -146,4 +146,6 @@ def _erfc_tail(x: Array, reach: float) -> Array:
     for n in range(int(reach / _STEP), 0, -1):
         t2 = (n * _STEP) ** 2
         total = total + xp.exp(xp.asarray(-t2, dtype=x.dtype)) / (square + t2)
-    return 2.0 * _STEP / pi * x * xp.exp(-square) * total - 2.0 / xp.expm1(2.0 / _STEP * pi * x)
+    turn = 2.0 / _STEP * pi * x
+    poles = 2.0 * xp.exp(-turn) / -xp.expm1(-turn)  # 2 / (e^turn - 1), which would overflow in half precision
+    return 2.0 * _STEP / pi * x * xp.exp(-square) * total - poles

@@ -174,8 +174,9 @@ def logaddexp_definition(x1: Array, x2: Array) -> Array:
 
 
 def _draw(rng: np.random.Generator) -> Sample:
-    """Both are near enough to count; every sixth x1 and every sixth x2 is a Python number."""
-    x1, x2 = (2.0 * rng.standard_normal(s) for s in random_shapes(rng, 2))
+    """Both are near enough to count; x2 is stretched; every sixth x1 and every sixth x2 is a Python number."""
+    s1, s2 = random_shapes(rng, 2)
+    x1, x2 = 2.0 * rng.standard_normal((2, *np.broadcast_shapes(s1, s2))), 2.0 * rng.standard_normal(s2)
     number = int(rng.integers(6))
     return Sample((1.5 if number == 0 else x1, -0.75 if number == 1 else x2), {}, "random")
 

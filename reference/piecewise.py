@@ -198,8 +198,9 @@ def remainder_definition(x1: Array, x2: Array) -> Array:
 
 
 def _no_ties(rng: np.random.Generator) -> Sample:
-    """x1 near whole numbers, x2 near the halves between them; every sixth of each is a Python number."""
+    """x1 near whole numbers, x2, stretched, near the halves between them; every sixth of each is a Python number."""
     s1, s2 = random_shapes(rng, 2)
+    s1 = (2, *np.broadcast_shapes(s1, s2))
     x1 = rng.integers(-2, 3, s1) + rng.uniform(-0.1, 0.1, s1)
     x2 = rng.integers(-2, 3, s2) + 0.5 + rng.uniform(-0.1, 0.1, s2)
     number = int(rng.integers(6))

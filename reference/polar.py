@@ -109,8 +109,13 @@ def atan2_definition(x1: Array, x2: Array) -> Array:
 
 
 def _draw(rng: np.random.Generator) -> Sample:
-    """All four quadrants, away from the axes: from the origin and from the ray where the angle jumps by a whole turn."""
-    x1, x2 = (rng.uniform(0.4, 2.0, s) * rng.choice((-1.0, 1.0), s) for s in random_shapes(rng, 2))
+    """All four quadrants, away from the axes: from the origin and from the ray where the angle jumps by a whole turn.
+
+    x2 is stretched; every sixth x1 and every sixth x2 is a Python number.
+    """
+    s1, s2 = random_shapes(rng, 2)
+    shapes = ((2, *np.broadcast_shapes(s1, s2)), s2)
+    x1, x2 = (rng.uniform(0.4, 2.0, s) * rng.choice((-1.0, 1.0), s) for s in shapes)
     number = int(rng.integers(6))
     return Sample((1.5 if number == 0 else x1, -0.75 if number == 1 else x2), {}, "random")
 

@@ -133,7 +133,9 @@ RMS_NORM = Op(
     laws=("rows_independent", "scale_invariant", "linear_in_weight"),
     wrong={
         "forgets that the root mean square holds every x": _wrong_dx(lambda g, xhat, r, x: r * g),
-        "subtracts the mean as layer_norm does": _wrong_dx(lambda g, xhat, r, x: r * (g - _mean(g) - xhat * _mean(g * xhat))),
+        "subtracts the mean as layer_norm does": _wrong_dx(
+            lambda g, xhat, r, x: r * (g - _mean(g) - xhat * _mean(g * xhat))
+        ),
         "drops the reciprocal root mean square": _wrong_dx(lambda g, xhat, r, x: _project(g, xhat, 1.0)),
         "projects on x instead of xhat": _wrong_dx(lambda g, xhat, r, x: r * (g - x * _mean(g * x))),
         "forgets the weight on the way back": _wrong_g,

@@ -72,7 +72,7 @@ def rotary_embedding_definition(
 ) -> Array:
     """One pair at a time, as a complex number: multiplying with e^(i phi) is turning by phi."""
     y = np.empty_like(x)
-    t, d = x.shape[-2:]
+    d = x.shape[-1]
     for *lead, p in np.ndindex(x.shape[:-1]):
         for i in range(d // 2):
             first, second = (2 * i, 2 * i + 1) if interleaved else (i, i + d // 2)
@@ -138,8 +138,12 @@ ROTARY_EMBEDDING = Op(
     wrong={
         "turns on instead of back": _wrong(lambda dy, base, offset, mix: _turn(dy, 1.0, base, offset, mix)),
         "counts positions from one": _wrong(lambda dy, base, offset, mix: _turn(dy, -1.0, base, offset + 1, mix)),
-        "pairs the features the other way": _wrong(lambda dy, base, offset, mix: _turn(dy, -1.0, base, offset, not mix)),
-        "turns every pair at the speed of the first": _wrong(lambda dy, base, offset, mix: _turn(dy, -1.0, 1.0, offset, mix)),
+        "pairs the features the other way": _wrong(
+            lambda dy, base, offset, mix: _turn(dy, -1.0, base, offset, not mix)
+        ),
+        "turns every pair at the speed of the first": _wrong(
+            lambda dy, base, offset, mix: _turn(dy, -1.0, 1.0, offset, mix)
+        ),
         "does not turn at all": _wrong(lambda dy, base, offset, mix: dy),
     },
     tolerance=_tolerance,

@@ -4,10 +4,11 @@ from .attention import MultiheadAttention
 from .encoder_decoder import TransformerDecoder, TransformerDecoderLayer, TransformerEncoder, TransformerEncoderLayer
 from .layers import GELU, Dropout, Embedding, LayerNorm, Linear
 from .module import Module, ModuleList, Parameter, Sequential
+from .norms import RMSNorm
 from .transformer import MLP, MultiHeadAttention, TransformerBlock
 
 __all__ = [
     "GELU", "MLP", "Dropout", "Embedding", "LayerNorm", "Linear", "Module", "ModuleList", "MultiHeadAttention",
-    "MultiheadAttention", "Parameter", "Sequential", "TransformerBlock", "TransformerDecoder", "TransformerDecoderLayer",
-    "TransformerEncoder", "TransformerEncoderLayer",
+    "MultiheadAttention", "Parameter", "RMSNorm", "Sequential", "TransformerBlock", "TransformerDecoder",
+    "TransformerDecoderLayer", "TransformerEncoder", "TransformerEncoderLayer",
 ]  # fmt: skip

@@ -37,6 +37,8 @@ def tensordot(x1: Operand, x2: Operand, /, *, axes: int | tuple[Sequence[int], S
         if not 0 <= axes <= min(x1.ndim, x2.ndim):
             raise ValueError(f"tensordot: axes is {axes}, but x1 has {x1.ndim} axes and x2 {x2.ndim}")
         axes = tuple(range(x1.ndim - axes, x1.ndim)), tuple(range(axes))
+    if not isinstance(axes, (tuple, list)) or len(axes) != 2:
+        raise TypeError(f"tensordot: axes is {axes!r}, but it must be a number, or axes of x1 and axes of x2")
     first, second = (normal_axis("tensordot", tuple(a), x.ndim) for a, x in zip(axes, (x1, x2), strict=True))
     if [x1.shape[a] for a in first] != [x2.shape[a] for a in second]:
         shapes = f"x1 has shape {tuple(x1.shape)} and x2 {tuple(x2.shape)}"

@@ -97,6 +97,6 @@ def where(condition: Operand, x1: Operand, x2: Operand) -> Tensor:
     return apply(t.WHERE, condition, x1, x2)
 
 
-def astype(x: Operand, dtype: Any, *, copy: bool = True) -> Tensor:
+def astype(x: Operand, /, dtype: Any, *, copy: bool = True, device: Any = None) -> Tensor:
     """The same numbers in another dtype; differentiable between floating point dtypes."""
     return apply(t.ASTYPE, x, dtype=np.dtype(dtype))

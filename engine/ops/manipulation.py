@@ -78,11 +78,11 @@ def unstack(x: Operand, /, *, axis: int = 0) -> tuple[Tensor, ...]:
     return tuple(getitem(x, (*before, i)) for i in range(x.shape[len(before)]))
 
 
-def broadcast_arrays(*arrays: Operand) -> tuple[Tensor, ...]:
+def broadcast_arrays(*arrays: Operand) -> list[Tensor]:
     """Each array stretched to the common shape. ValueError where there is none."""
     xs = [with_axes("broadcast_arrays", x) for x in arrays]
     shape = common_shape("broadcast_arrays", xs)
-    return tuple(broadcast_to(x, shape) for x in xs)
+    return [broadcast_to(x, shape) for x in xs]
 
 
 def common_shape(op: str, xs: list[Any]) -> tuple[int, ...]:
@@ -94,7 +94,7 @@ def common_shape(op: str, xs: list[Any]) -> tuple[int, ...]:
         raise ValueError(f"{op}: the shapes {shapes} do not broadcast against each other") from None
 
 
-def meshgrid(*arrays: Operand, indexing: str = "xy") -> tuple[Tensor, ...]:
+def meshgrid(*arrays: Operand, indexing: str = "xy") -> list[Tensor]:
     """Coordinates of a grid from those of its axes: array i varies along axis i ("ij"), the first two exchanged ("xy")."""
     if indexing not in ("xy", "ij"):
         raise ValueError(f"meshgrid: indexing is {indexing!r}, but it must be 'xy' or 'ij'")
@@ -109,7 +109,7 @@ def meshgrid(*arrays: Operand, indexing: str = "xy") -> tuple[Tensor, ...]:
         reshape(x, tuple(x.shape[0] if a == axis else 1 for a in range(len(xs))))
         for x, axis in zip(xs, axes, strict=True)
     )
-    return tuple(broadcast_to(x, shape) for x in laid)
+    return [broadcast_to(x, shape) for x in laid]
 
 
 def tril(x: Operand, /, *, k: int = 0) -> Tensor:

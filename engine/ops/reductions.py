@@ -3,6 +3,7 @@ extremes.py, variance.py, products.py, cumulative_sum.py, logsumexp.py, softmax.
 
 from __future__ import annotations
 
+from numbers import Real
 from typing import Any
 
 from ...reference import table as t
@@ -62,6 +63,8 @@ def var(x: Operand, *, axis: Axis = None, correction: float = 0.0, keepdims: boo
     """The variance along `axis`: squared deviations from the mean, summed and divided by n - correction."""
     x = with_axes("var", x)
     axis = normal_axis("var", axis, x.ndim)
+    if not isinstance(correction, Real):
+        raise TypeError(f"var: correction is {correction!r}, but it must be a number")
     return apply(t.VAR, x, axis=axis, correction=float(correction), keepdims=keepdims)
 
 

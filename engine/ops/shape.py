@@ -50,7 +50,7 @@ def broadcast_to(x: Operand, /, shape: tuple[int, ...]) -> Tensor:
     return apply(t.BROADCAST_TO, x, shape=tuple(shape))
 
 
-def expand_dims(x: Operand, /, *, axis: int = 0) -> Tensor:
+def expand_dims(x: Operand, /, axis: int = 0) -> Tensor:
     """A new axis of length 1 at position `axis` of the result."""
     x = with_axes("expand_dims", x)
     return apply(t.EXPAND_DIMS, x, axis=normal_axis("expand_dims", axis, x.ndim + 1))
@@ -95,7 +95,11 @@ def split(x: Operand, sections: int | Sequence[int], /, *, axis: int = 0) -> tup
         if sections < 1 or n % sections:
             raise ValueError(f"split: x has shape {tuple(x.shape)}, whose axis {axis} is no {sections} equal pieces")
         sections = (n // sections,) * sections
-    return apply(t.SPLIT, x, sections=tuple(index(n) for n in sections), axis=axis)
+    try:
+        lengths = tuple(index(n) for n in sections)
+    except TypeError:
+        raise TypeError(f"split: sections is {sections!r}, but it must be an integer or hold integers") from None
+    return apply(t.SPLIT, x, sections=lengths, axis=axis)
 
 
 def pad(x: Operand, /, widths: int | Sequence[Any], *, value: float = 0.0) -> Tensor:
@@ -104,13 +108,17 @@ def pad(x: Operand, /, widths: int | Sequence[Any], *, value: float = 0.0) -> Te
     widths: one number for every side, one number for both sides of each axis, or one (before, after) for each axis.
     """
     x = with_axes("pad", x)
-    pairs = [widths] * x.ndim if isinstance(widths, int) else list(widths)
-    pairs = [(n, n) if isinstance(n, int) else tuple(n) for n in pairs]
-    if any(len(pair) != 2 for pair in pairs):
-        raise ValueError(f"pad: widths is {widths!r}, but each axis needs one number, or two: (before, after)")
+    try:
+        sides = [widths] * x.ndim if isinstance(widths, int) else list(widths)
+        pairs = tuple(
+            (before, after) for before, after in ((n, n) if isinstance(n, int) else map(index, n) for n in sides)
+        )
+    except (TypeError, ValueError):  # not iterable, not integers, not two of them
+        wanted = "each axis needs one number, or two: (before, after)"
+        raise ValueError(f"pad: widths is {widths!r}, but {wanted}") from None
     if x.dtype.kind != "f" and not float(value).is_integer():
         raise TypeError(f"pad: value is {value!r}, which {x.dtype.name}, the dtype of x, cannot hold")
-    return apply(t.PAD, x, widths=tuple((index(a), index(b)) for a, b in pairs), value=value)
+    return apply(t.PAD, x, widths=pairs, value=value)
 
 
 def getitem(x: Operand, key: Any) -> Tensor:

@@ -6,12 +6,21 @@ The update formula is derived in reference/adamw.py, the pass is kernels/cpu/ada
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
+from types import ModuleType
 from typing import Any
 
 import numpy as np
 
 from ..kernel_table import announce_compilation
 from .flat import FlatOptimizer
+
+
+def _kernels() -> ModuleType:
+    """kernels/cpu/adamw.py, which is loaded for the first step."""
+    announce_compilation()
+    from ...kernels.cpu import adamw
+
+    return adamw
 
 
 class AdamW(FlatOptimizer):
@@ -45,16 +54,8 @@ class AdamW(FlatOptimizer):
         yield "betas", all(0 <= beta < 1 for beta in group["betas"]), "in [0, 1)"
         yield "eps", group["eps"] >= 0, "positive"
 
-    def step(self) -> float:
-        announce_compilation()
-        return super().step()
-
-    step.__doc__ = FlatOptimizer.step.__doc__
-
     def _squared_norm(self, grad: np.ndarray) -> float:
-        from ...kernels.cpu.adamw import squared_norm
-
-        return squared_norm(grad)
+        return _kernels().squared_norm(grad)
 
     def _update(self, group: Mapping[str, Any], step: int, scale: float, start: int, stop: int) -> None:
         self._pass(group, step, scale, self.flat_grad[start:stop], group["weight_decay"], start, stop)
@@ -62,9 +63,8 @@ class AdamW(FlatOptimizer):
     def _pass(
         self, group: Mapping[str, Any], step: int, scale: float, grad: np.ndarray, decay: float, start: int, stop: int
     ) -> None:
-        from ...kernels.cpu.adamw import adamw_update
-
-        adamw_update(
+        """AdamW's update with this gradient and this decay."""
+        _kernels().adamw_update(
             self.flat[start:stop], grad, self.m[start:stop], self.v[start:stop],
             lr=group["lr"], beta1=group["betas"][0], beta2=group["betas"][1], eps=group["eps"],
             weight_decay=decay, step=step, grad_scale=scale,

@@ -126,21 +126,23 @@ def attention_forward_02_tiled(q_at, k_at, v_at, y_at, sizes, reach, masks, scal
             for r in range(rows):
                 here = i0 + r + S - T - j0
                 first = max(0, min(width, here - before))
-                n = max(first, min(width, here + 1 + after))
-                row = scores[r * KEYS : (r + 1) * KEYS]
+                if first > low:
+                    for j in range(r * KEYS + low, r * KEYS + first):
+                        scores[j] = zero
+                # The row from its first visible key on: indices from 0, so that LLVM sees no wraparound.
+                n = max(0, min(width, here + 1 + after) - first)
+                row = scores[r * KEYS + first : (r + 1) * KEYS]
                 if keep.size:
-                    for j in range(first, n):
-                        if not keep[j0 + j]:
+                    for j in range(n):
+                        if not keep[j0 + first + j]:
                             row[j] = -infinity
                 m_old = maxima[r]
-                m = largest(scores, r * KEYS + first, n - first)
+                m = largest(scores, r * KEYS + first, n)
                 m = m_old if m_old > m else m
                 shift = m if m > -infinity else zero  # nothing visible yet: e^(-inf - 0) = 0, and NaN stays NaN
-                total = exp_row(scores, r * KEYS + first, scores, r * KEYS + first, n - first, shift)
-                if first > low:
-                    row[low:first] = zero
-                if n < width:
-                    row[n:width] = zero
+                total = exp_row(scores, r * KEYS + first, scores, r * KEYS + first, n, shift)
+                for j in range(n, width - first):
+                    row[j] = zero
                 maxima[r] = m
                 if j0 == tile_0:
                     totals[r] = total
@@ -258,13 +260,13 @@ def attention_vjp_02_tiled(
                         first, n = 0, 0  # rows of padding
                         if r < height:
                             first = max(0, min(width, here + r - i - before))
-                            n = max(first, min(width, here + r - i + 1 + after))
+                            n = max(0, min(width, here + r - i + 1 + after) - first)
                         if first > 0:
-                            p[r * KEYS : r * KEYS + first] = zero
-                            ds[r * KEYS : r * KEYS + first] = zero
+                            for j in range(r * KEYS, r * KEYS + first):
+                                p[j] = zero
+                                ds[j] = zero
                         # Rows from their first visible key on: indices from 0, so that LLVM sees no wraparound.
                         p_row, ds_row = p[r * KEYS + first : (r + 1) * KEYS], ds[r * KEYS + first : (r + 1) * KEYS]
-                        n -= first
                         if n > 0:
                             lse_r, delta_r = lse[i0 + r], delta[i0 + r]
                             exp_row(p, r * KEYS + first, p, r * KEYS + first, n, lse_r)
@@ -276,8 +278,9 @@ def attention_vjp_02_tiled(
                                         p_row[j] = zero
                                         ds_row[j] = zero
                         if n < width - first:
-                            p_row[n : width - first] = zero
-                            ds_row[n : width - first] = zero
+                            for j in range(n, width - first):
+                                p_row[j] = zero
+                                ds_row[j] = zero
                     if want[0]:
                         at_ds, at_k = i * KEYS + low, (j0 + low) * W
                         product(step, last - low, ds, at_ds, tile, unit, key_rows, at_k, W, dqueries, at, W, W, unit)

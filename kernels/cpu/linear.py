@@ -65,6 +65,14 @@ def _product(a: np.ndarray, b: np.ndarray, shape: tuple[int, ...], offer: Any) -
     return out
 
 
+def add_bias(y: np.ndarray, bias: np.ndarray) -> None:
+    """y (R, O) += bias (O,)."""
+    if y.size < PARALLEL_WORK:
+        linear_bias_01_add(y, frozen(bias), 0, y.shape[0])
+    else:
+        linear_bias_02_threads(y, frozen(bias), row_block(*y.shape))
+
+
 def accepts(x: Any, weight: Any, bias: Any = None, *, transposed: bool = False) -> bool:
     return (
         x.dtype in FLOATS
@@ -87,10 +95,7 @@ def forward(
     y2 = y.reshape(R, O)
     np.dot(x.reshape(R, I), matrix, out=y2)
     if bias is not None and y.size:
-        if y.size < PARALLEL_WORK:
-            linear_bias_01_add(y2, frozen(bias), 0, R)
-        else:
-            linear_bias_02_threads(y2, frozen(bias), row_block(R, O))
+        add_bias(y2, bias)
     return y, None
 
 

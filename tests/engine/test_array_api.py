@@ -138,6 +138,7 @@ def test_numpys_numbers_and_dtypes(name: str, case: Any) -> None:
         got = getattr(XP, name)(*map(tensors, args), **{k: tensors(v) for k, v in params.items()})
         want = getattr(np, name)(*args, **params)
     many = isinstance(want, (tuple, list))
+    assert not many or isinstance(got, list) == (name in ("broadcast_arrays", "meshgrid"))
     assert not many or len(got) == len(want)
     for g, w in zip(got if many else (got,), want if many else (want,), strict=True):
         w = np.asarray(w) if name != "unique_values" else np.sort(w)  # NumPy leaves their order open

@@ -158,7 +158,7 @@ def test_senseless_options_change_nothing(
         (["check", "softmax", "frobnicate"], "frobnicate"),
         (["check", "softmax", "--trials", "-1"], "trials"),
         (["explain", "softmax", "--x", "a b"], "--x"),
-        (["explain"], "OP"),
+        (["explain", "--x", "1 2"], "--x"),
     ],
     ids=lambda a: " ".join(a) if isinstance(a, list) else "",
 )

@@ -267,6 +267,25 @@ def test_the_encoder_gets_the_sum_of_what_every_decoder_layer_asks() -> None:
     close(m.grad.data, dmemory1 + dmemory2)
 
 
+@pytest.mark.parametrize("causal", [False, True])
+@pytest.mark.parametrize("norm", [None, nn.LayerNorm(C, eps=0.5)], ids=["bare", "norm"])
+def test_a_stack_is_its_layers_in_a_row(norm: nn.LayerNorm | None, causal: bool) -> None:
+    encoder = nn.TransformerEncoder([nn.TransformerEncoderLayer(C, H, F) for _ in range(2)], norm).eval()
+    decoder = nn.TransformerDecoder([nn.TransformerDecoderLayer(C, H, F) for _ in range(2)], norm).eval()
+    src, tgt = (Tensor(example(B, n, C).astype(np.float32)) for n in (S, T))
+    x, y = src, tgt
+    options = {"mask": padding(S, (7, 4)), "causal": causal}
+    for layer in encoder.layers:
+        x = layer(x, **options)
+    memory = x if norm is None else norm(x)
+    assert np.array_equal(encoder(src, **options).data, memory.data)
+    options = {"mask": padding(T, (5, 3)), "memory_mask": padding(S, (7, 4)), "causal": causal}
+    for layer in decoder.layers:
+        y = layer(y, memory, **options)
+    y = y if norm is None else norm(y)
+    assert np.array_equal(decoder(tgt, memory, **options).data, y.data)
+
+
 def test_dropout_of_the_weights_keeps_their_expectation_and_respects_masks() -> None:
     hg.manual_seed(3)
     m = nn.MultiheadAttention(C, H, dropout=0.4).astype(np.float64)

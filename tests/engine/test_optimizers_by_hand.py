@@ -169,6 +169,15 @@ def test_state_dict_round_trip_goes_on_bit_for_bit(case: str) -> None:
         second.load_state_dict({k: v for k, v in state.items() if k != "steps"})
 
 
+@by_case
+def test_the_norm_of_float32_gradients_is_taken_in_float64(case: str) -> None:
+    (p,) = leaves(np.float32, shapes=((3,),))
+    optimizer = CASES[case][0]([p], max_norm=1.0)
+    backward([p], [np.full(3, 1e30, np.float32)])
+    assert np.isclose(optimizer.step(), math.sqrt(3.0) * 1e30, rtol=1e-6)
+    assert np.isfinite(p.data).all()
+
+
 def test_the_first_step_of_momentum_is_undamped_and_plain_descent_writes_no_velocity() -> None:
     p, q = leaves(shapes=((2,), (2,)))
     before = p.data.copy()

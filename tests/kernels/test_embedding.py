@@ -37,3 +37,17 @@ def test_nothing_int32_and_nan(kit, rng):
     buffer = np.ones((6, 4), np.float32)
     d, _ = embedding.vjp(dy, None, weight, none, residuals=None, wanted=(True, False), into=((buffer, False), None))
     assert d is buffer and not buffer.any()
+
+
+@pytest.mark.parametrize("shape", [(4,), (40, 20)], ids=str)
+def test_padding_row_gets_nothing(kit, rng, shape):
+    """Serial and on all threads; a lent buffer keeps what it held there."""
+    weight = rng.standard_normal((6, 70)).astype(np.float32)
+    ids = np.asarray(rng.integers(0, 6, shape))
+
+    def padded(dy, weight, ids, padding_idx):
+        y, (dweight, nothing) = oracle(dy, weight, ids)
+        dweight[padding_idx] = 0.0
+        return y, (dweight, nothing)
+
+    kit.check(embedding, (weight, ids), padded, inputs="weight ids", reads="ids", length=40, rng=rng, padding_idx=2)

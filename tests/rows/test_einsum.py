@@ -139,6 +139,7 @@ MISFITS: list[tuple[Callable[[], Any], type[Exception], str]] = [
     (lambda: hg.einsum(A, "ij"), TypeError, "^einsum: equation is a Tensor, but it must be a string"),  # type: ignore[arg-type]
     (lambda: hg.einsum("ij"), TypeError, "^einsum: got no arrays"),
     (lambda: hg.tensordot(A, B, axes=3), ValueError, "^tensordot: axes is 3, but x1 has 2 axes and x2 2$"),
+    (lambda: hg.tensordot(A, B, axes=None), TypeError, "^tensordot: axes is None, but it must be a number, or axes"),  # type: ignore[arg-type]
     (lambda: hg.tensordot(A, B, axes=((0,), (0,))), ValueError, r"^tensordot: x1 has shape \(2, 3\) and x2 \(3, 4\), whose"),
     (lambda: hg.tensordot(A, B, axes=((0, 1), (0,))), ValueError, "^tensordot: x1 has shape"),
     (lambda: hg.tensordot(A, B, axes=((2,), (0,))), ValueError, "^tensordot: axis is 2, but x has 2 axes"),

@@ -135,6 +135,11 @@ def test_variance_of_large_numbers_that_are_near_each_other() -> None:
     assert hg.std(Tensor(x), correction=1).item() == pytest.approx(1.0, rel=1e-12)
 
 
+def test_a_correction_is_a_number() -> None:
+    with pytest.raises(TypeError, match=r"^var: correction is None, but it must be a number"):
+        hg.var(Tensor([1.0, 2.0]), correction=None)  # type: ignore[arg-type]
+
+
 # ---- logarithms of sums
 
 

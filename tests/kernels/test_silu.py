@@ -1,0 +1,41 @@
+import numpy as np
+import pytest
+
+from handgrad.kernels.cpu import silu
+
+
+def oracle(dy, x):
+    """By tanh, unlike the kernel's exponential."""
+    s = 0.5 * (1 + np.tanh(0.5 * x))
+    return x * s, (dy * (s + x * s * (1 - s)),)
+
+
+@pytest.mark.parametrize("shape", [(), (1,), (3, 7), (2, 5, 13), (20011,)], ids=str)
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_pair(kit, rng, shape, dtype):
+    x = np.asarray(3 * rng.standard_normal(shape)).astype(dtype)
+    kit.check(silu, (x,), oracle, inputs="x", reads="x", length=4, rng=rng)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_large_and_not_finite(kit, dtype):
+    big = np.finfo(dtype).max
+    x = kit.freeze(np.array([big, -big, 2000, -2000, np.inf, np.nan, 0], dtype))
+    y, _ = silu.forward(x)
+    np.testing.assert_array_equal(y, np.array([big, 0, 2000, 0, np.inf, np.nan, 0], dtype))
+    dy = kit.freeze(np.full(x.shape, 2, dtype))
+    (dx,) = silu.vjp(dy, kit.Spec(x.shape, x.dtype), x, residuals=None, wanted=(True,), into=(None,))
+    np.testing.assert_array_equal(dx, np.array([2, 0, 2, 0, 2, np.nan, 1], dtype))
+
+
+def test_nothing_and_strides(kit, rng):
+    x = kit.freeze(np.empty((0, 3), np.float32))
+    assert silu.forward(x)[0].shape == (0, 3)
+    x = rng.standard_normal((6, 5)).astype(np.float32)
+    y, _ = silu.forward(kit.freeze(x[::2, ::-1]))
+    kit.close(y, oracle(1.0, x[::2, ::-1].astype(np.float64))[0], np.float32, 4)
+
+
+def test_accepts():
+    assert silu.accepts(np.zeros(3, np.float32)) and silu.accepts(np.zeros((), np.float64))
+    assert not silu.accepts(np.zeros(3, np.int64)) and not silu.accepts(np.zeros(3, np.longdouble))
