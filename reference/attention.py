@@ -245,6 +245,7 @@ def _draw(rng: np.random.Generator) -> Sample:
 
 
 def _values_cotangent(p: Array, dy: Array) -> Array:
+    """Vbar = P^T Ybar."""
     return np.matmul(swap(p), dy)
 
 
@@ -266,6 +267,7 @@ def _wrong(
 
 
 def _scales_the_bias(dy: Array, y: Array, *inputs: Any, **params: Any) -> tuple[Array | None, ...]:
+    """Bbar = c Sbar, as if the bias were added before the scores are scaled."""
     dxs = attention_vjp(dy, y, *inputs, **params)
     return (*dxs[:3], *(None if dx is None else dx * factor(inputs[0], params["scale"]) for dx in dxs[3:]))
 
@@ -335,11 +337,11 @@ ATTENTION = Op(
         Sample((_Q, _K[:0], _V[:0]), {}, "no keys: an empty average is zero"),
         Sample((_Q, _K, _V[:, :1]), {}, "values narrower than keys"),
         Sample((_Q, _K, _V, None, _B), {}, "a bias of minus infinity rules a key, or a whole row, out"),
-        Sample((_Q, _K, _V, _B < 0, _B), {"causal": True}, "mask, bias and order leave a key only together"),
+        Sample((_Q, _K, _V, _B < 0, _B), {"causal": True}, "a key is seen where mask, bias and order all allow it"),
         Sample((_Q, _K, _V, None, _B[2]), {}, "one bias for all queries is broadcast"),
         Sample((_Q, _K, _V), {"window": 1}, "the narrowest window: every query sees its own key"),
         Sample((_Q[:2], _K, _V), {"window": 2}, "without order a window reaches both ways, aligned to the end"),
-        Sample((_Q, _K[:1], _V[:1]), {"window": 2}, "a window that lies before the first key sees nothing"),
+        Sample((_Q, _K[:1], _V[:1]), {"window": 2}, "a query whose window lies before the first key sees nothing"),
         Sample((_Q, _K, _V), {"window": 2, "causal": True}, "a sliding window: the query's own key and the one before"),
         Sample((_FOUR, _TWO, _TWO - 1), {"grouped": True}, "neighbouring query heads share a key head"),
         Sample((_FOUR, _TWO, _TWO, None, _FOUR @ _V.T), {"grouped": True, "window": 2}, "a bias for each query head"),

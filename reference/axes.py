@@ -20,6 +20,12 @@ from .namespace import Array, array_namespace
 from .op import Op, Sample
 from .reductions import Axis, axes, check_axes
 
+
+def along(axis: int, ndim: int, part: int | slice) -> tuple[Any, ...]:
+    """The index that takes `part` of one axis and all of the others."""
+    return (*(slice(None),) * (axis % ndim), part, ...)
+
+
 # ---- expand_dims
 
 

@@ -6,17 +6,17 @@ Written in the logit x, with -log p = log(1 + e^-x) and -log(1 - p) = log(1 + e^
 
     l = (1 - t) x + log(1 + e^-x) = max(x, 0) - x t + log(1 + e^-|x|)
 
-where the exponential can not overflow. The first two terms are |x| times the mass on the wrong side,
+where the exponential cannot overflow. The first two terms are |x| times the mass on the wrong side,
 
     max(x, 0) - x t = |x| w,      w = 1 - t where x >= 0, and t where x < 0:
 
-nothing is subtracted from a large number any more, so that a confident right answer keeps its small loss to the last digit.
+nothing is subtracted from a large number any more, and a confident right answer keeps its small loss to the last digit.
 
     dl/dx = (1 - t) - e^-x / (1 + e^-x) = sigmoid(x) - t:   probability given, minus probability deserved.
     dl/dt = -x.
 
-sigmoid(x) itself is 1 / (1 + e) or e / (1 + e) with e = e^-|x|, by the sign of x. Both are the same smooth function, and
-so are their derivatives of every order at 0.
+sigmoid(x) itself is 1 / (1 + e) or e / (1 + e) with e = e^-|x|, by the sign of x. Both are the same smooth function,
+and so are their derivatives of every order at 0.
 """
 
 from __future__ import annotations
@@ -84,7 +84,8 @@ def binary_cross_entropy_with_logits_definition(logits: Array, targets: Array, *
         return v + math.log1p(math.exp(-v)) if v > 0.0 else math.log1p(math.exp(v))
 
     def loss(x: float, t: float) -> float:
-        return math.fsum(weight * softplus(v) for weight, v in ((t, -x), (1.0 - t, x)) if weight != 0.0)
+        terms = ((t, softplus(-x)), (1.0 - t, softplus(x)))
+        return sum(weight * surprise for weight, surprise in terms if weight != 0.0 and surprise != 0.0)
 
     return reduced_definition(each(loss, logits, targets), reduction)
 

@@ -43,7 +43,7 @@ def _is_target(logits: Array, targets: Array) -> Array:
 
 
 def _rows_only(logits: Array, targets: Array, ignore_index: int | None) -> tuple[Array, Array | None, Any]:
-    """(logits, which rows count (...), how many: R). Ignored logits become zeros, so that not even their NaN is seen."""
+    """(logits, which rows count (...), how many: R). Ignored logits become zeros: not even their NaN is seen."""
     if ignore_index is None:
         return logits, None, math.prod(targets.shape)
     xp = array_namespace(logits)

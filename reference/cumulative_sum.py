@@ -18,6 +18,7 @@ from typing import Any
 
 import numpy as np
 
+from .axes import along
 from .elementwise import random_shape
 from .namespace import Array, array_namespace
 from .op import Op, Sample
@@ -29,16 +30,15 @@ def cumulative_sum(x: Array, *, axis: int, include_initial: bool = False) -> Arr
     return array_namespace(x).cumulative_sum(x, axis=axis, include_initial=include_initial)
 
 
-def along(axis: int, ndim: int, part: int | slice) -> tuple[Any, ...]:
-    """The index that takes `part` of one axis and all of the others."""
-    return (*(slice(None),) * (axis % ndim), part, ...)
+def _of_totals(dy: Array, axis: int, include_initial: bool) -> Array:
+    """dy without the cotangent of the initial 0. Shapes: (.., n + 1, ..) or (.., n, ..) -> (.., n, ..)."""
+    return dy[along(axis, dy.ndim, slice(1, None))] if include_initial else dy
 
 
 def cumulative_sum_vjp(dy: Array, y: Any, x: Any, *, axis: int, include_initial: bool = False) -> tuple[Array]:
     """dx_j = sum_(k >= j) dy_k: flip, scan, flip."""
     xp = array_namespace(dy)
-    if include_initial:
-        dy = dy[along(axis, dy.ndim, slice(1, None))]  # (.., n, ..)
+    dy = _of_totals(dy, axis, include_initial)
     return (xp.flip(xp.cumulative_sum(xp.flip(dy, axis=axis), axis=axis), axis=axis),)
 
 
@@ -76,10 +76,6 @@ def draw_scan(rng: np.random.Generator) -> Sample:
     return Sample((rng.standard_normal(shape),), params, "random")
 
 
-def _cut(dy: Array, axis: int, include_initial: bool) -> Array:
-    return dy[along(axis, dy.ndim, slice(1, None))] if include_initial else dy
-
-
 CUMULATIVE_SUM = Op(
     "cumulative_sum",
     cumulative_sum,
@@ -104,17 +100,17 @@ CUMULATIVE_SUM = Op(
     laws=("linear_in_x", "differences_give_x"),
     wrong={
         "scans the cotangent forwards": lambda dy, y, x, *, axis, include_initial=False: (
-            np.cumsum(_cut(dy, axis, include_initial), axis=axis),
+            np.cumsum(_of_totals(dy, axis, include_initial), axis=axis),
         ),
         "gives every entry its own cotangent alone": lambda dy, y, x, *, axis, include_initial=False: (
-            _cut(dy, axis, include_initial),
+            _of_totals(dy, axis, include_initial),
         ),
         "gives every entry all cotangents": lambda dy, y, x, *, axis, include_initial=False: (
-            np.broadcast_to(np.sum(_cut(dy, axis, include_initial), axis=axis, keepdims=True), x.shape),
+            np.broadcast_to(np.sum(_of_totals(dy, axis, include_initial), axis=axis, keepdims=True), x.shape),
         ),
         "leaves an entry out of its own total": lambda dy, y, x, *, axis, include_initial=False: (
             cumulative_sum_vjp(dy, y, x, axis=axis, include_initial=include_initial)[0]
-            - _cut(dy, axis, include_initial),
+            - _of_totals(dy, axis, include_initial),
         ),
     },
     tolerance=lambda x, *, axis, include_initial=False: 8.0 + x.shape[axis],

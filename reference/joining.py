@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from .cumulative_sum import along
+from .axes import along
 from .elementwise import random_shape
 from .namespace import Array, array_namespace
 from .op import Op, Sample

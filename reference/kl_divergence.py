@@ -3,8 +3,8 @@ r"""Kullback-Leibler divergence: how many nats it costs to believe q where p is 
     l_i = p_i (log p_i - log q_i),      sum_i l_i = KL(p || q) >= 0, and 0 only where q = p
 
 for entries of two distributions. As in torch.nn.functional.kl_div, the first input is log q (a model gives log_softmax),
-the second is the target p, or log p where `log_target`. An entry with p_i = 0 is never met: it adds nothing to the sum,
-whatever q_i is (0 log 0 = 0), and its inputs get no gradient.
+the second is the target p, or log p where `log_target`. An entry with p_i = 0 is never met: it adds nothing to the
+sum, whatever q_i is (0 log 0 = 0), and its inputs get no gradient.
 
     dl/d(log q) = -p
     dl/dp       = log p + 1 - log q                        (p log p has the slope log p + p/p)
@@ -84,7 +84,7 @@ def kl_divergence_jvp(
 ) -> Array:
     """dy = 1/n sum (dl/dlog_q dlog_q + dl/dtarget dtarget)."""
     dlog_q, dtarget = directions(dinputs)
-    by_log_q, by_target = _slopes(*inputs, log_target)
+    by_log_q, by_target = _slopes(inputs[0], inputs[1], log_target)
     return reduced(by_log_q * dlog_q + by_target * dtarget, reduction)
 
 

@@ -2,9 +2,9 @@ r"""The end of a language model in one operation: logits of every class from the
 
     loss = cross_entropy(z, targets),    z = X W + b        X (R, c), W (c, v), b (v,), z (R, v)
 
-By itself it is nothing new: a composition of two rows, which is its definition. But v is often a hundred times c, so the
-logits z are the largest array of the whole model, and nobody wants them: with both steps in one operation a kernel can make
-them a few rows at a time, and make them again on the way back. With the slope of cross entropy for each row r,
+By itself it is nothing new: a composition of two rows, which is its definition. But v is often a hundred times c, so
+the logits z are the largest array of the whole model, and nobody wants them: with both steps in one operation a kernel
+can make them a few rows at a time and keep only their gradient. With the slope of cross entropy for each row r,
 
     dz_rj = dy / R (softmax(z_r)_j - q_rj),    0 in rows that are ignored,
 

@@ -5,8 +5,8 @@
     mean        y = sum_i l_i / n,    n entries
     batchmean   y = sum_i l_i / b,    b the length of the first axis
 
-Each is a linear map with one weight 1/divisor, so dl_i = dy / divisor for cotangents (for "none" dy has an axis for every
-axis of l; otherwise it is one number, and broadcasting brings it to every entry), and directions are reduced as losses.
+Each is a linear map with one weight 1/divisor, so dl_i = dy / divisor for cotangents (for "none" dy has the shape of l;
+otherwise it is one number, and broadcasting brings it to every entry), and directions are reduced as losses are.
 """
 
 from __future__ import annotations

@@ -5,7 +5,7 @@ r"""Mean squared error: how far a prediction is from its target, where being twi
     dl_i = 2 (x_i - t_i) (dx_i - dt_i),   so   dx_i = dy/n 2 (x_i - t_i)   and   dt_i = -dx_i.
 
 It is, up to constants, the negative log likelihood of x + noise under a normal distribution; the gradient is linear in
-the error, and the two inputs can change places. There is no 1/2 in front, as in PyTorch: so there is a 2 in the gradient.
+the error, and the two inputs can change places. As in PyTorch there is no 1/2 in front, hence the 2 in the gradient.
 """
 
 from __future__ import annotations
@@ -88,9 +88,7 @@ MSE = Op(
     ),
     laws=("nonnegative", "commutative", "no_loss_at_the_target"),
     wrong={
-        "forgets the 2": lambda dy, y, *inputs, wanted=BOTH, **params: tuple(
-            0.5 * dx for dx in mse_vjp(dy, y, *inputs, **params)
-        ),
+        "forgets the 2": lambda dy, y, *inputs, wanted=BOTH, **params: mse_vjp(0.5 * dy, y, *inputs, **params),
         "gives the target the sign of the prediction": lambda dy, y, *inputs, wanted=BOTH, **params: (
             (mse_vjp(dy, y, *inputs, **params)[0],) * 2
         ),

@@ -24,7 +24,8 @@ from typing import Any
 
 import numpy as np
 
-from .cumulative_sum import along, draw_scan, each_scan
+from .axes import along
+from .cumulative_sum import draw_scan, each_scan
 from .namespace import Array, array_namespace
 from .op import Op, Sample
 from .reductions import Axis, axes, check_axes, count, draw_distinct, each_group, first, kept, only, spread
@@ -167,9 +168,7 @@ PROD = Op(
         "divides by the own factor": _quotient,
         "forgets the other factors": lambda dy, y, x, axis=None, keepdims=False: (spread(dy, x, axis) * 1.0,),
         "gives everything to the first factor": only(first),
-        "takes the factors on the left alone": lambda dy, y, x, axis=None, keepdims=False: (
-            spread(dy, x, axis) * np.cumprod(x, axis=axes(axis, x.ndim)[0] if x.ndim else None).reshape(x.shape),
-        ),
+        "counts the own factor in": lambda dy, y, x, axis=None, keepdims=False: (spread(dy * y, x, axis) * 1.0,),
     },
     tolerance=lambda x, *, axis=None, keepdims=False: 8.0 + 2 * count(x.shape, axis),
     cost=lambda x, *, axis=None, keepdims=False: (x.size, x.size + math.prod(kept(x.shape, axis))),

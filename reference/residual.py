@@ -11,7 +11,8 @@ A sum hands its cotangent to both terms, and x, which is read twice, adds what b
     pre-norm       nbar = F_vjp(ybar),              xbar = ybar + layer_norm_vjp(nbar)
 
 With pre-norm ybar reaches x unchanged, through additions alone, however many layers are stacked. With post-norm it goes
-through every norm on the way, which divides it by the deviation of s: that is why deep post-norm stacks need a warmup.
+through every norm on the way; gradients are then large near the output when training starts, which is why such stacks
+need a learning rate that warms up (Xiong et al., section 3).
 
 The feed-forward net looks at one position at a time, (B, T, C) -> (B, T, F) -> (B, T, C):
 

@@ -7,6 +7,7 @@ import multiprocessing
 import signal
 import textwrap
 import time
+import warnings
 from collections.abc import Iterator
 from multiprocessing.connection import Connection
 
@@ -22,11 +23,12 @@ from ..testing import CheckError, check_op, false_alarms
 from ..testing.mutants import mutants
 from ..testing.survival import fate
 from ..testing.wrongs import rejection
-from .coverage import BROKEN, DETAILS, LEGEND, Line, coverage, details
+from .coverage import BROKEN, DETAILS, LEGEND, UNKNOWN, Line, coverage, details
 
 SAMPLES = 6
 ENOUGH = 0.95
-"""Of the mutants at least this share must be rejected; some of the others are equivalent to the original."""
+"""Of the mutants of all operations at least this share must be rejected; most of the others are equivalent to the right
+gradient (tests/rows/test_mutants.py says why for each). One operation alone may have a larger share of those."""
 
 
 def find(name: str) -> Op:
@@ -74,21 +76,22 @@ def run(
             survivors += [mutant.name for mutant in found if fate(mutant) is None]
         if trials:
             alarms = false_alarms(rows, trials, seed + 1, lambda k: status.update(f"trial {k + 1} of {trials}"))
-    for text in (details if detailed else coverage)(lines, out.width):
+    table = list((details if detailed else coverage)(lines, out.width))
+    for text in table:
         out.print(text, soft_wrap=True)
-    legend = DETAILS if detailed else LEGEND if all(line.report for line in lines) else LEGEND + BROKEN
+    unknown = any(f" {UNKNOWN}" in text.plain for text in table)
+    legend = DETAILS if detailed else LEGEND + BROKEN if unknown else LEGEND
     out.print(f"\n{textwrap.fill(legend, min(out.width, 100))}\n", markup=False)
     words = [f"{line.op.name} [{line.version}] FAILED: {line.sentence}" for line in lines if line.sentence]
     words += [f"ALARM: {sentence}" for sentence in alarms]
     words += [f"warning: {w}" for w in sorted({w for line in lines if line.report for w in line.report.warnings})]
     words.append(_laws(lines))
-    enough = len(survivors) <= (1 - ENOUGH) * made
+    enough = bool(names) or len(survivors) <= (1 - ENOUGH) * made
     if mutate:
         words += [f"survived: {name}" for name in survivors]
-        words.append(
-            f"mutants: {made - len(survivors)} of {made} rejected ({ENOUGH:.0%} wanted); a survivor is equivalent to the "
-            "original, or shows a hole in the checks"
-        )
+        wanted = "" if names else f" ({ENOUGH:.0%} wanted)"
+        meaning = "; a survivor is equivalent to the right gradient, or shows a hole in the checks" if survivors else ""
+        words.append(f"mutants: {made - len(survivors)} of {made} rejected{wanted}{meaning}")
     words.append(_summary(lines, trials, len(alarms), time.perf_counter() - start))
     for sentence in words:  # whole lines for a pipe, whole words for a terminal
         out.print(sentence, markup=False, soft_wrap=not out.is_terminal)
@@ -122,7 +125,8 @@ def _lines(op: Op, seed: int, isolated: bool) -> Iterator[Line]:
 def _line(op: Op, version: str, seed: int) -> Line:
     try:
         pair = None if version == "formula" else versions(op)[version]
-        report = check_op(op, kernel=pair, kernel_name=version, samples=SAMPLES, seed=seed)
+        with warnings.catch_warnings(action="ignore", category=RuntimeWarning):  # such as the mean of no numbers
+            report = check_op(op, kernel=pair, kernel_name=version, samples=SAMPLES, seed=seed)
     except CheckError as error:
         return Line(op, version, None, str(error), error.check)
     except Exception as error:  # a kernel that raises has failed; the others are still worth a look

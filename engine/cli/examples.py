@@ -63,9 +63,11 @@ def _numbers(row: str) -> list[float]:
 def show(say: Say, name: str, a: Any, note: str = "") -> None:
     """One line, or one line a row, with the name in front and a note behind."""
     a = np.asarray(a)
+    if not a.size:
+        return say(f"{name:<12} no numbers, in the shape {a.shape}")
     text = np.array2string(a, precision=6, suppress_small=bool(a.size and np.max(np.abs(a)) < 1e6), max_line_width=84,
                            separator=" ", threshold=120)  # fmt: skip
-    head, *rest = text.split("\n")
+    head, *rest = [line for line in text.split("\n") if line.strip()]
     say(f"{name:<12} {head}{'' if rest or not note else '   ' + note}")
     for line in rest:
         say(f"{'':<12} {line}")
@@ -164,6 +166,8 @@ def generic(op: Op, sample: Sample | None, title: Say, say: Say) -> None:
     names = [f"{op.inputs[0][1:]}[{i}]" for i in range(len(sample.inputs))] if variadic else list(op.inputs)
     for name, x in zip(names, sample.inputs, strict=False):
         show(say, name, x)
+    for name in names[len(sample.inputs) :]:
+        say(f"{name:<12} left out")
     for name, value in sample.params.items():
         say(f"{name:<12} {value}")
     result = op.forward(*sample.inputs, **sample.params)
@@ -200,7 +204,7 @@ def _small(op: Op) -> Sample:
 
 
 def _cotangent(y: Any, seed: int = 0) -> np.ndarray:
-    return np.round(np.asarray(np.random.default_rng(_SEED + seed).uniform(-1.5, 1.5, np.shape(y))), 2)
+    return np.round(np.asarray(np.random.default_rng(_SEED + 2 + seed).uniform(-1.5, 1.5, np.shape(y))), 2)
 
 
 def _differences(op: Op, inputs: Any, params: Any, dys: Any, dxs: Any, say: Say) -> None:

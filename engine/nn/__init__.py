@@ -2,13 +2,13 @@
 
 from .attention import MultiheadAttention
 from .encoder_decoder import TransformerDecoder, TransformerDecoderLayer, TransformerEncoder, TransformerEncoderLayer
-from .layers import GELU, Dropout, Embedding, LayerNorm, Linear
+from .layers import GELU, Dropout, Embedding, LayerNorm, Linear, ReLU, SiLU
 from .module import Module, ModuleList, Parameter, Sequential
 from .norms import RMSNorm
 from .transformer import MLP, MultiHeadAttention, TransformerBlock
 
 __all__ = [
     "GELU", "MLP", "Dropout", "Embedding", "LayerNorm", "Linear", "Module", "ModuleList", "MultiHeadAttention",
-    "MultiheadAttention", "Parameter", "RMSNorm", "Sequential", "TransformerBlock", "TransformerDecoder",
+    "MultiheadAttention", "Parameter", "RMSNorm", "ReLU", "Sequential", "SiLU", "TransformerBlock", "TransformerDecoder",
     "TransformerDecoderLayer", "TransformerEncoder", "TransformerEncoderLayer",
 ]  # fmt: skip

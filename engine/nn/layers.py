@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from .. import random
-from ..ops import dropout, embedding, gelu, layer_norm, linear
+from ..ops import dropout, embedding, gelu, layer_norm, linear, relu, silu
 from ..tensor import Tensor
 from .module import Module, Parameter
 
@@ -102,7 +102,29 @@ class Dropout(Module):
 
 
 class GELU(Module):
-    """x times (nearly) the normal distribution function of x, in its tanh form."""
+    """x times the normal distribution function of x. approximate: "tanh", GPT-2's form, or "none", the exact one."""
+
+    def __init__(self, approximate: str = "tanh") -> None:
+        if approximate not in ("tanh", "none"):
+            raise ValueError(f"GELU: approximate is {approximate!r}, but it must be 'tanh' or 'none'")
+        self.approximate = approximate
 
     def forward(self, x: Tensor) -> Tensor:
-        return gelu(x)
+        return gelu(x, approximate=self.approximate)
+
+    def extra_repr(self) -> str:
+        return f"approximate={self.approximate!r}"
+
+
+class ReLU(Module):
+    """x where it is positive, 0 elsewhere."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return relu(x)
+
+
+class SiLU(Module):
+    """x times the sigmoid of x."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return silu(x)

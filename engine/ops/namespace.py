@@ -60,14 +60,6 @@ class Namespace(Creation):
         for name in _PLAIN:
             setattr(self, name, _plain(getattr(xp, name)))
 
-    def positive(self, x: Tensor) -> Tensor:
-        """x."""
-        return x
-
-    def square(self, x: Tensor) -> Tensor:
-        """x * x."""
-        return x * x
-
     def __array_namespace_info__(self) -> Info:
         """What this namespace can do."""
         return Info(self)

@@ -108,17 +108,17 @@ def pad(x: Operand, /, widths: int | Sequence[Any], *, value: float = 0.0) -> Te
     widths: one number for every side, one number for both sides of each axis, or one (before, after) for each axis.
     """
     x = with_axes("pad", x)
+    pairs = []
     try:
-        sides = [widths] * x.ndim if isinstance(widths, int) else list(widths)
-        pairs = tuple(
-            (before, after) for before, after in ((n, n) if isinstance(n, int) else map(index, n) for n in sides)
-        )
+        for side in [widths] * x.ndim if isinstance(widths, int) else widths:
+            before, after = (side, side) if isinstance(side, int) else side
+            pairs.append((index(before), index(after)))
     except (TypeError, ValueError):  # not iterable, not integers, not two of them
         wanted = "each axis needs one number, or two: (before, after)"
         raise ValueError(f"pad: widths is {widths!r}, but {wanted}") from None
     if x.dtype.kind != "f" and not float(value).is_integer():
         raise TypeError(f"pad: value is {value!r}, which {x.dtype.name}, the dtype of x, cannot hold")
-    return apply(t.PAD, x, widths=pairs, value=value)
+    return apply(t.PAD, x, widths=tuple(pairs), value=value)
 
 
 def getitem(x: Operand, key: Any) -> Tensor:

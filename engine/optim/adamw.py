@@ -51,7 +51,8 @@ class AdamW(FlatOptimizer):
 
     def _limits(self, group: Mapping[str, Any]) -> Iterator[tuple[str, bool, str]]:
         yield from super()._limits(group)
-        yield "betas", all(0 <= beta < 1 for beta in group["betas"]), "in [0, 1)"
+        beta1, beta2 = group["betas"]
+        yield "betas", 0 <= beta1 < 1 and 0 <= beta2 < 1, "in [0, 1)"
         yield "eps", group["eps"] >= 0, "positive"
 
     def _squared_norm(self, grad: np.ndarray) -> float:

@@ -2,7 +2,8 @@
 over keys, with grouped heads.
 
     p = softmax(scale q k^T);  dv = p^T dy;  ds = p (dy v^T - <dy, y>);  dq = scale ds k;  dk = scale ds^T q
-The rungs 02 and 03 are in `attention_core.py`. Residual: lse = log sum_j e^(s_ij), one number a query.
+The rungs 02 and 03 are in `attention_core.py`. Residual: lse = log sum_j e^(s_ij), one number a query. A bias is left to
+the formula: its gradient is the T x S array that this kernel never makes, and is summed over heads and batch as a rule.
 """
 
 import math
@@ -194,7 +195,7 @@ def forward(
     q: np.ndarray, k: np.ndarray, v: np.ndarray, mask: np.ndarray | None = None, bias: None = None, *,
     causal: bool = False, scale: float | None = None, window: int | None = None, grouped: bool = False,
 ) -> tuple[np.ndarray, np.ndarray]:  # fmt: skip
-    """y (..., T, D) of q (..., T, D), k and v (..., S, D); see `accepts`. residual: lse (B * H, T)."""
+    """y (..., T, D) of q (..., T, D), k and v (..., S, D), or (..., G, S, D) where grouped. residual: lse (B * H, T)."""
     B, sizes, masks, factor = _arranged(q, k, mask, scale)
     H, _, T, S, _ = sizes
     y, lse = np.empty(q.shape, q.dtype), np.empty((B * H, T), q.dtype)

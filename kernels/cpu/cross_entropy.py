@@ -76,7 +76,7 @@ def cross_entropy_forward_02_threads(logits, targets, losses, dlogits, count, sm
 def counted_targets(
     op: str, targets: np.ndarray, V: int, source: str, ignore_index: int | None
 ) -> tuple[np.ndarray, int]:
-    """(targets flat as int64, IGNORED where they are not to count; how many do). IndexError where one is not a class."""
+    """(targets flat as int64, IGNORED where they are not to count; how many do). IndexError where one is no class."""
     what, against = f"{op}: targets", f"{source} has {V} classes"
     if ignore_index is None:
         return checked_ids(targets, V, what, against), targets.size
@@ -98,8 +98,8 @@ def accepts(logits: Any, targets: Any, *, ignore_index: int | None = None, label
 def forward(
     logits: np.ndarray, targets: np.ndarray, *, ignore_index: int | None = None, label_smoothing: float = 0.0
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Mean loss (0-d) of logits (..., V) and targets (...,); NaN for no rows at all, as the mean of nothing, but 0 where
-    every row is ignored. residual: dlogits.
+    """Mean loss (0-d) of logits (..., V) and targets (...,); NaN for no rows at all, as the mean of nothing, but 0
+    where every row is ignored. residual: dlogits.
 
     IndexError when a target is neither a class nor ignore_index.
     """

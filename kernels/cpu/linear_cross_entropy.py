@@ -5,8 +5,9 @@
 
 A block of rows of z is computed into one buffer and, while it is in the cache, turned into losses and rows of dz by the
 kernel of cross_entropy; the next block overwrites it. So one array of all logits' size is written where the two rows
-linear and cross_entropy write two and hold both until the way back: nearly half of the memory in nearly the same time (768 x
-128 x 8000 in float32, forward and backward: 28 MiB for 47, 59 ms for 56 on one core; with the weight transposed 65 for 60).
+linear and cross_entropy write two and hold both until the way back: nearly half of the memory in nearly the same time
+(768 x 128 x 8000 in float32, forward and backward: 28 MiB for 47, 59 ms for 56 on one core; with the weight transposed
+65 for 60).
 
 Keeping neither, and computing z again on the way back, would hold a tenth, but took 79 ms for 55: a fourth product.
 """

@@ -28,6 +28,9 @@ LAYERS: dict[str, tuple[Callable[[], Any], Callable[[], Any], np.ndarray]] = {
     ),
     "Embedding": (lambda: hg.nn.Embedding(11, 8), lambda: torch.nn.Embedding(11, 8), IDS),
     "GELU": (lambda: hg.nn.GELU(), lambda: torch.nn.GELU(approximate="tanh"), FLOATS),
+    "GELU, exact": (lambda: hg.nn.GELU("none"), lambda: torch.nn.GELU(), FLOATS),
+    "ReLU": (lambda: hg.nn.ReLU(), lambda: torch.nn.ReLU(), FLOATS),
+    "SiLU": (lambda: hg.nn.SiLU(), lambda: torch.nn.SiLU(), FLOATS),
     "Dropout in eval mode": (lambda: hg.nn.Dropout(0.3).eval(), lambda: torch.nn.Dropout(0.3).eval(), FLOATS),
 }
 

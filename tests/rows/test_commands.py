@@ -9,11 +9,12 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from handgrad.engine.cli import check, coverage, explain, operations
+from handgrad.engine.cli import check, coverage, examples, explain, operations
 from handgrad.engine.errors import UserError
 from handgrad.engine.kernel_table import versions
 from handgrad.engine.testing import Report
 from handgrad.engine.testing.report import Check
+from handgrad.reference.op import Sample
 from handgrad.reference.table import ROWS
 
 README = Path(operations.__file__).parents[2] / "README.md"
@@ -107,11 +108,15 @@ def test_check_counts_mutants(capsys):
     assert made == rejected > 10 and "survived: " not in out
 
 
-def test_check_names_survivors(capsys, monkeypatch):
+@pytest.mark.parametrize("names, code", [(["exp"], 0), ([], 1)])
+def test_check_names_survivors(capsys, monkeypatch, names, code):
+    """They fail the table of all operations where they are many; one operation may have a large share of equivalent ones."""
     monkeypatch.setattr(check, "fate", lambda mutant: None)
-    assert check.run(["exp"], mutate=True) == 1
+    monkeypatch.setattr(check, "ROWS", (check.find("exp"),))
+    assert check.run(names, mutate=True) == code
     out = capsys.readouterr().out
     assert "survived: exp: exp_vjp line " in out and "drops a factor: dy * y -> dy" in out
+    assert ("(95% wanted)" in out) == (not names) and "shows a hole" in out
 
 
 def test_another_seed_draws_other_inputs(capsys):
@@ -318,6 +323,18 @@ def test_explain_attention_has_rows_that_sum_to_one(capsys):
     out = capsys.readouterr().out
     table = out.split("weights = softmax(scaled)")[1].split("\n\n")[0].splitlines()[2:]
     assert len(table) == 5 and all(row.endswith("1.0000") for row in table)
+
+
+def test_an_example_says_what_is_left_out_and_what_is_empty():
+    said = []
+    sample = Sample((np.ones((2, 3)), np.ones((3, 1))), {}, "no bias")
+    examples.generic(check.find("linear"), sample, said.append, said.append)
+    assert "bias         left out" in said
+    said.clear()
+    examples.show(said.append, "y", np.zeros((2, 0)))
+    examples.show(said.append, "x", np.ones((2, 2, 1)))
+    assert said == ["y            no numbers, in the shape (2, 0)", "x            [[[1.]", *[f"{'':<15}[1.]]"],
+                    f"{'':<14}[[1.]", f"{'':<15}[1.]]]"]  # fmt: skip
 
 
 def test_explain_takes_rows_of_numbers(capsys):

@@ -17,13 +17,13 @@ def t_add_layer_norm(x: Any, residual: Any, weight: Any, bias: Any = None, *, ep
 def t_rotary_embedding(x: Any, *, base: float = 10000.0, offset: int = 0, interleaved: bool = False) -> Any:
     """PyTorch has no function for it: pairs as complex numbers, turned by a factor of length 1."""
     t, d = x.shape[-2:]
-    pairs = x.reshape(*x.shape[:-1], d // 2, 2) if interleaved else x.reshape(*x.shape[:-1], 2, d // 2).mT
+    a, b = (x[..., 0::2], x[..., 1::2]) if interleaved else (x[..., : d // 2], x[..., d // 2 :])
     position = torch.arange(offset, offset + t, dtype=torch.float64)
     frequency = 1.0 / base ** (torch.arange(0, d, 2, dtype=torch.float64) / d)
     angle = torch.outer(position, frequency)
-    turned = torch.view_as_complex(pairs.contiguous()) * torch.polar(torch.ones_like(angle), angle)
-    pairs = torch.view_as_real(turned)
-    return (pairs if interleaved else pairs.mT).reshape(x.shape)
+    turned = torch.complex(a, b) * torch.polar(torch.ones_like(angle), angle)
+    parts = (turned.real, turned.imag)
+    return torch.stack(parts, -1).reshape(x.shape) if interleaved else torch.cat(parts, -1)
 
 
 PEERS: dict[str, Callable[..., Any]] = {
