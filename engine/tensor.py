@@ -206,6 +206,9 @@ class Tensor:
         version[0] += 1
         return self
 
+    def __deepcopy__(self, memo: Any) -> Tensor:
+        return Tensor(self, requires_grad=self.requires_grad)
+
     def __setitem__(self, key: Any, value: Any) -> None:
         raise TypeError("a Tensor cannot be written in place: build a new one with hg.where, or use t.copy_(values)")
 
@@ -235,16 +238,15 @@ class Tensor:
     __floordiv__, __rfloordiv__ = _plain_operator(np.floor_divide)
     __mod__, __rmod__ = _operator(REMAINDER)
     __invert__, __neg__, __abs__ = _method("bitwise_invert"), _method("negative"), _method("abs")
+    __pos__ = _method("positive")
     __matmul__, __getitem__ = _method("matmul"), _method("getitem")
 
     def __rmatmul__(self, other: Any) -> Tensor:
         return self.namespace.matmul(other, self)
 
-    def __pos__(self) -> Tensor:
-        return self
-
     # ---- methods that read better behind a dot than in the namespace
     sum, mean, max, argmax = _method("sum"), _method("mean"), _method("max"), _method("argmax")
+    min, prod, var, std = _method("min"), _method("prod"), _method("var"), _method("std")
     exp, log, sqrt, tanh = _method("exp"), _method("log"), _method("sqrt"), _method("tanh")
     permute_dims, astype = _method("permute_dims"), _method("astype")
 

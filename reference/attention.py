@@ -178,7 +178,7 @@ _GROUPED = parse("(...,h,t,d),(...,g,s,d),(...,g,s,e)->(...,h,t,e)")
 def _check(
     *specs: Any, causal: bool = False, scale: float | None = None, window: int | None = None, grouped: bool = False
 ) -> None:
-    if window is not None and (not isinstance(window, int) or window < 1):
+    if window is not None and (not isinstance(window, (int, np.integer)) or window < 1):
         raise ValueError(f"attention: window is {window!r}, but it must be None or an integer of at least 1")
     lengths = (_GROUPED if grouped else _SHAPES).check("attention", ("q", "k", "v"), specs[:3])
     q, k, v, *rest = specs

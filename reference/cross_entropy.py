@@ -198,8 +198,8 @@ CROSS_ENTROPY = Op(
     check=_check,
     draw=_draw,
     domain={"targets": "id:v"},
-    formula=r"L = \frac1R \sum_{r : t_r \ne t_{\mathrm{ignore}}} \left(\log \sum_k e^{x_{rk}} - \sum_k q_{rk} x_{rk}\right),"
-    r"\quad q_{rk} = (1 - \varepsilon) [k = t_r] + \varepsilon / v",
+    formula=r"L = \frac1R \sum_{r : t_r \ne t_{\mathrm{ignore}}} "
+    r"\left(\log \sum_k e^{x_{rk}} - \sum_k q_{rk} x_{rk}\right), \quad q_{rk} = (1 - \varepsilon) [k = t_r] + \varepsilon / v",
     gradient=r"\bar x_{rj} = \frac{\bar L}{R} \left(\mathrm{softmax}(x_r)_j - q_{rj}\right)",
     samples=(
         Sample((np.zeros((2, 4)), np.array([0, 3])), {}, "equal logits cost log v"),

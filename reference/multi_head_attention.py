@@ -40,8 +40,7 @@ from typing import Any
 from .attention import attention, attention_vjp
 from .linear import linear, linear_vjp
 from .namespace import Array, array_namespace
-from .packed_attention import _merge_heads as merge
-from .packed_attention import _split_heads as heads
+from .packed_attention import merge_heads, split_heads
 
 Parameters = Mapping[str, Array]
 
@@ -62,18 +61,18 @@ def _intermediates(
 ) -> tuple[Array, ...]:
     """q, k, v and z of the page, z still in heads."""
     into_q, into_k, into_v, _ = _projections(params)
-    q = heads(linear(x_q, *into_q, transposed=True), n_head)  # (B, H, T, D)
-    k = heads(linear(x_kv, *into_k, transposed=True), n_head)  # (B, H, S, D)
-    v = heads(linear(x_kv, *into_v, transposed=True), n_head)  # (B, H, S, D)
+    q = split_heads(linear(x_q, *into_q, transposed=True), n_head)  # (B, H, T, D)
+    k = split_heads(linear(x_kv, *into_k, transposed=True), n_head)  # (B, H, S, D)
+    v = split_heads(linear(x_kv, *into_v, transposed=True), n_head)  # (B, H, S, D)
     return q, k, v, attention(q, k, v, mask, causal=causal)  # z: (B, H, T, D)
 
 
 def multi_head_attention(
     x_q: Array, x_kv: Array, params: Parameters, mask: Array | None = None, *, n_head: int, causal: bool = False
 ) -> Array:
-    """y = merge(attention(q, k, v)) Wo^T + bo. Shapes: (B, T, C), (B, S, C), bool (B, H, T, S) -> (B, T, C)."""
+    """y = merge_heads(attention(q, k, v)) Wo^T + bo. Shapes: (B, T, C), (B, S, C), bool (B, H, T, S) -> (B, T, C)."""
     *_, z = _intermediates(x_q, x_kv, params, mask, n_head, causal)
-    return linear(merge(z), *_projections(params)[3], transposed=True)
+    return linear(merge_heads(z), *_projections(params)[3], transposed=True)
 
 
 def multi_head_attention_vjp(
@@ -91,11 +90,11 @@ def multi_head_attention_vjp(
     q, k, v, z = _intermediates(x_q, x_kv, params, mask, n_head, causal)
     into_q, into_k, into_v, out = _projections(params)
     masks = () if mask is None else (mask,)
-    dz, *dout = linear_vjp(dy, None, merge(z), *out, transposed=True)  # (B, T, C)
-    dq, dk, dv, *_ = attention_vjp(heads(dz, n_head), z, q, k, v, *masks, causal=causal)
-    dx_q, *dinto_q = linear_vjp(merge(dq), None, x_q, *into_q, transposed=True)  # (B, T, C)
-    dx_k, *dinto_k = linear_vjp(merge(dk), None, x_kv, *into_k, transposed=True)  # (B, S, C)
-    dx_v, *dinto_v = linear_vjp(merge(dv), None, x_kv, *into_v, transposed=True)  # (B, S, C)
+    dz, *dout = linear_vjp(dy, None, merge_heads(z), *out, transposed=True)  # (B, T, C)
+    dq, dk, dv, *_ = attention_vjp(split_heads(dz, n_head), z, q, k, v, *masks, causal=causal)
+    dx_q, *dinto_q = linear_vjp(merge_heads(dq), None, x_q, *into_q, transposed=True)  # (B, T, C)
+    dx_k, *dinto_k = linear_vjp(merge_heads(dk), None, x_kv, *into_k, transposed=True)  # (B, S, C)
+    dx_v, *dinto_v = linear_vjp(merge_heads(dv), None, x_kv, *into_v, transposed=True)  # (B, S, C)
     xp = array_namespace(dy)
     dinto = [xp.concat(parts, axis=0) for parts in zip(dinto_q, dinto_k, dinto_v, strict=True)]  # (3C, C), (3C)
     dparams = dict(zip(INTO, dinto, strict=False)) | dict(zip(OUT, dout, strict=False))  # or the weights alone

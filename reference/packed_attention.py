@@ -30,15 +30,15 @@ from .namespace import Array, array_namespace
 from .op import Op, Sample
 
 
-def _split_heads(x: Array, n_head: int) -> Array:
+def split_heads(x: Array, n_head: int) -> Array:
     """(B, T, C) -> (B, H, T, D): head h owns the channels h D to (h + 1) D."""
     xp = array_namespace(x)
     b, t, c = x.shape
     return xp.permute_dims(xp.reshape(x, (b, t, n_head, c // n_head)), (0, 2, 1, 3))  # (B, H, T, D)
 
 
-def _merge_heads(x: Array) -> Array:
-    """(B, H, T, D) -> (B, T, C): the transpose of _split_heads, and its inverse."""
+def merge_heads(x: Array) -> Array:
+    """(B, H, T, D) -> (B, T, C): the transpose of split_heads, and its inverse."""
     xp = array_namespace(x)
     b, h, t, d = x.shape
     return xp.reshape(xp.permute_dims(x, (0, 2, 1, 3)), (b, t, h * d))  # (B, T, C)
@@ -47,23 +47,23 @@ def _merge_heads(x: Array) -> Array:
 def _unpack(qkv: Array, n_head: int) -> tuple[Array, Array, Array]:
     """(B, T, 3C) -> q, k, v: (B, H, T, D) each. They lie side by side, as GPT-2's c_attn puts them."""
     c = qkv.shape[-1] // 3
-    q, k, v = (_split_heads(qkv[..., part * c : (part + 1) * c], n_head) for part in range(3))
+    q, k, v = (split_heads(qkv[..., part * c : (part + 1) * c], n_head) for part in range(3))
     return q, k, v
 
 
 def _pack(q: Array, k: Array, v: Array) -> Array:
     """q, k, v -> (B, T, 3C): the transpose of _unpack, and its inverse."""
-    return array_namespace(q).concat([_merge_heads(x) for x in (q, k, v)], axis=-1)
+    return array_namespace(q).concat([merge_heads(x) for x in (q, k, v)], axis=-1)
 
 
 def packed_attention(qkv: Array, *, n_head: int, causal: bool = True) -> Array:
     """Multi-head self-attention between the projections. Shapes: (B, T, 3C) -> (B, T, C), C = n_head * D."""
-    return _merge_heads(attention(*_unpack(qkv, n_head), causal=causal))
+    return merge_heads(attention(*_unpack(qkv, n_head), causal=causal))
 
 
 def packed_attention_vjp(dy: Array, y: Array, qkv: Array, *, n_head: int, causal: bool = True) -> tuple[Array]:
     """Splitting and merging only move numbers: their transposes are their inverses, around attention's vjp."""
-    dy, y = _split_heads(dy, n_head), _split_heads(y, n_head)  # (B, H, T, D)
+    dy, y = split_heads(dy, n_head), split_heads(y, n_head)  # (B, H, T, D)
     dq, dk, dv = attention_vjp(dy, y, *_unpack(qkv, n_head), causal=causal)
     return (_pack(dq, dk, dv),)
 
@@ -73,7 +73,7 @@ def packed_attention_jvp(
 ) -> Array:
     """Attention's jvp with the directions split in the same way."""
     directions, qkv = _unpack(dinputs[0], n_head), _unpack(inputs[0], n_head)
-    return _merge_heads(attention_jvp(directions, _split_heads(y, n_head), qkv, causal=causal))
+    return merge_heads(attention_jvp(directions, split_heads(y, n_head), qkv, causal=causal))
 
 
 def packed_attention_definition(qkv: Array, *, n_head: int, causal: bool = True) -> Array:

@@ -34,7 +34,6 @@ nanoGPT's model.py. The initialisation is GPT-2's: deviation 0.02.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -44,8 +43,7 @@ from .layer_norm import layer_norm, layer_norm_vjp
 from .linear import linear, linear_vjp
 from .namespace import Array
 from .packed_attention import packed_attention, packed_attention_vjp
-
-Parameters = Mapping[str, Array]
+from .residual import Parameters, affine, named
 
 
 def init_parameters(rng: np.random.Generator, n_embd: int, *, bias: bool = True) -> dict[str, Array]:
@@ -60,27 +58,21 @@ def init_parameters(rng: np.random.Generator, n_embd: int, *, bias: bool = True)
     return params
 
 
-def _affine(params: Parameters, layer: str) -> tuple[Array, ...]:
-    """(weight, bias), or (weight,) where the layer has no bias."""
-    weight, bias = params[f"{layer}.weight"], params.get(f"{layer}.bias")
-    return (weight,) if bias is None else (weight, bias)
-
-
 def _intermediates(x: Array, params: Parameters, n_head: int, eps: float) -> tuple[Array, ...]:
     """a, s, z, r, n, f, g of the page."""
-    a = layer_norm(x, *_affine(params, "ln_1"), eps=eps)  # (B, T, C)
-    s = linear(a, *_affine(params, "attn.c_attn"))  # (B, T, 3C)
+    a = layer_norm(x, *affine(params, "ln_1"), eps=eps)  # (B, T, C)
+    s = linear(a, *affine(params, "attn.c_attn"))  # (B, T, 3C)
     z = packed_attention(s, n_head=n_head, causal=True)  # (B, T, C)
-    r = x + linear(z, *_affine(params, "attn.c_proj"))  # (B, T, C)
-    n = layer_norm(r, *_affine(params, "ln_2"), eps=eps)  # (B, T, C)
-    f = linear(n, *_affine(params, "mlp.c_fc"))  # (B, T, 4C)
+    r = x + linear(z, *affine(params, "attn.c_proj"))  # (B, T, C)
+    n = layer_norm(r, *affine(params, "ln_2"), eps=eps)  # (B, T, C)
+    f = linear(n, *affine(params, "mlp.c_fc"))  # (B, T, 4C)
     return a, s, z, r, n, f, gelu(f)
 
 
 def transformer_block(x: Array, params: Parameters, *, n_head: int, eps: float = 1e-5) -> Array:
     """y = r + MLP(LN(r)), r = x + attention(LN(x)). Shapes: (B, T, C) -> (B, T, C)."""
     *_, r, _, _, g = _intermediates(x, params, n_head, eps)
-    return r + linear(g, *_affine(params, "mlp.c_proj"))
+    return r + linear(g, *affine(params, "mlp.c_proj"))
 
 
 def transformer_block_vjp(
@@ -92,10 +84,8 @@ def transformer_block_vjp(
 
     def back(vjp: Any, layer: str, dout: Array, into: Array, **options: float) -> Array:
         """One affine layer backwards: keeps the cotangents of its weight and bias, returns that of its input."""
-        affine = _affine(params, layer)
-        dinto, *daffine = vjp(dout, None, into, *affine, **options)
-        for name, d in zip(("weight", "bias")[: len(affine)], daffine, strict=True):
-            dparams[f"{layer}.{name}"] = d
+        dinto, *daffine = vjp(dout, None, into, *affine(params, layer), **options)
+        dparams.update(named(layer, daffine))
         return dinto
 
     dg = back(linear_vjp, "mlp.c_proj", dy, g)  # (B, T, 4C)

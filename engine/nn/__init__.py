@@ -5,10 +5,10 @@ from .encoder_decoder import TransformerDecoder, TransformerDecoderLayer, Transf
 from .layers import GELU, Dropout, Embedding, LayerNorm, Linear, ReLU, SiLU
 from .module import Module, ModuleList, Parameter, Sequential
 from .norms import RMSNorm
-from .transformer import MLP, MultiHeadAttention, TransformerBlock
+from .transformer import MLP, SelfAttention, TransformerBlock
 
 __all__ = [
-    "GELU", "MLP", "Dropout", "Embedding", "LayerNorm", "Linear", "Module", "ModuleList", "MultiHeadAttention",
-    "MultiheadAttention", "Parameter", "RMSNorm", "ReLU", "Sequential", "SiLU", "TransformerBlock", "TransformerDecoder",
+    "GELU", "MLP", "Dropout", "Embedding", "LayerNorm", "Linear", "Module", "ModuleList", "MultiheadAttention",
+    "Parameter", "RMSNorm", "ReLU", "SelfAttention", "Sequential", "SiLU", "TransformerBlock", "TransformerDecoder",
     "TransformerDecoderLayer", "TransformerEncoder", "TransformerEncoderLayer",
 ]  # fmt: skip

@@ -22,8 +22,8 @@ class MultiheadAttention(Module):
     """torch.nn.MultiheadAttention: (B, T, C) asks (B, S, C) -> (B, T, C). The batch is always the first axis.
 
     in_proj_weight (3C, C) makes queries, keys and values, out_proj mixes what the heads gave; `dropout` acts on the
-    attention's weights. The result is y alone, without PyTorch's second one, the weights. (nn.MultiHeadAttention, with
-    another H, is GPT-2's self-attention and has GPT-2's names.)
+    attention's weights. The result is y alone, without PyTorch's second one, the weights. (nn.SelfAttention is
+    GPT-2's, with GPT-2's names.)
     """
 
     def __init__(self, embed_dim: int, num_heads: int, dropout: float = 0.0, bias: bool = True) -> None:

@@ -1,4 +1,4 @@
-"""Multi-head attention and the pre-norm Transformer block, as in GPT-2. Derived by hand in reference/transformer_block.py.
+"""Self-attention and the pre-norm Transformer block, as in GPT-2. Derived by hand in reference/transformer_block.py.
 
 B: batch, T: positions, C: n_embd (the width of the model), H: n_head, D = C / H.
 """
@@ -13,7 +13,7 @@ from .layers import GELU, Dropout, LayerNorm, Linear
 from .module import Module
 
 
-class MultiHeadAttention(Module):
+class SelfAttention(Module):
     """Self-attention of n_head heads, (B, T, C) -> (B, T, C).
 
     c_attn makes queries, keys and values in one product, c_proj mixes what the heads gave. mask: boolean, broadcasts to
@@ -22,7 +22,7 @@ class MultiHeadAttention(Module):
 
     def __init__(self, n_embd: int, n_head: int, bias: bool = True, causal: bool = False) -> None:
         if n_head < 1 or n_embd % n_head:
-            raise ValueError(f"MultiHeadAttention: n_embd is {n_embd}, which n_head {n_head} does not divide")
+            raise ValueError(f"SelfAttention: n_embd is {n_embd}, which n_head {n_head} does not divide")
         self.n_head, self.causal = n_head, causal
         self.c_attn = Linear(n_embd, 3 * n_embd, bias)
         self.c_proj = Linear(n_embd, n_embd, bias)
@@ -67,7 +67,7 @@ class TransformerBlock(Module):
         eps: float = 1e-5,
     ) -> None:
         self.ln_1 = LayerNorm(n_embd, eps, bias)
-        self.attn = MultiHeadAttention(n_embd, n_head, bias, causal)
+        self.attn = SelfAttention(n_embd, n_head, bias, causal)
         self.ln_2 = LayerNorm(n_embd, eps, bias)
         self.mlp = MLP(n_embd, d_ff or 4 * n_embd, bias)
         self.dropout = Dropout(dropout)

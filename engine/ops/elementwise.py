@@ -33,6 +33,8 @@ def with_axes(op: str, x: Operand) -> Any:
     """x as what has a shape: a number as a Tensor without axes; one sentence where x is no operand."""
     if type(x) is Tensor:
         return x
+    if x is None:
+        raise TypeError(f"{op}: got None, but it takes Tensors, NumPy arrays and Python numbers")
     operand(op, x)
     return x if isinstance(x, np.ndarray) else Tensor(x)
 

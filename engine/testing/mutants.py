@@ -64,13 +64,14 @@ def _reached(function: Callable[..., Any]) -> list[FunctionType]:
     """`function`, the functions of its page (files of the same stem) that it calls, and those that closures hold."""
     found: list[FunctionType] = []
     queue: list[Any] = [function]
+    page = function.__module__
     while queue:
         f = queue.pop(0)
-        if not isinstance(f, FunctionType) or f in found or not f.__module__.startswith(ROOM):
+        if not isinstance(f, FunctionType) or f in found or not f.__module__.startswith((page, ROOM)):
             continue
         found.append(f)
         called = [f.__globals__.get(name) for name in _names(f.__code__)]
-        queue += [g for g in called if isinstance(g, FunctionType) and g.__module__.startswith(function.__module__)]
+        queue += [g for g in called if isinstance(g, FunctionType) and g.__module__.startswith(page)]
         queue += [cell.cell_contents for cell in f.__closure__ or ()]
     return found
 
@@ -139,7 +140,7 @@ def _rebuilt(vjp: Vjp, changed: FunctionType, code: CodeType) -> Vjp:
         cells = {}
         for name, cell in zip(f.__code__.co_freevars, f.__closure__ or (), strict=True):
             value = cell.cell_contents
-            cells[name] = CellType(build(value) if value in reached else value) if _is_function(value) else cell
+            cells[name] = CellType(build(value)) if _is_function(value) and value in reached else cell
         new = code if f is changed else f.__code__
         built[f] = FunctionType(new, space, f.__name__, f.__defaults__, tuple(cells[name] for name in new.co_freevars))
         built[f].__kwdefaults__ = f.__kwdefaults__
@@ -237,7 +238,9 @@ def _mistakes(node: ast.AST, holder: Any, inner: bool) -> Iterator[tuple[str, as
             yield "drops the exponent", left
         case ast.BinOp(left, ast.MatMult(), right):
             yield from (("exchanges", ast.BinOp(right, ast.MatMult(), left)), (SCALED, _scaled(node)))
-        case ast.UnaryOp(ast.USub() | ast.Not(), operand) if not isinstance(operand, ast.Constant):
+        case ast.UnaryOp(ast.USub(), ast.Constant(int())):
+            pass  # an axis, a place from the end: its number is changed below
+        case ast.UnaryOp(ast.USub() | ast.Not(), operand):
             yield "flips a sign", operand
         case ast.Compare(left, [op], [right]) if type(op) in _WEAKENED:
             yield "another comparison", ast.Compare(left, [_WEAKENED[type(op)]()], [right])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 from typing import Any
 
@@ -214,9 +215,9 @@ def test_dropout_statistics_scale_and_determinism() -> None:
             nn.Dropout(wrong)
 
 
-def attention_inputs(causal: bool) -> tuple[nn.MultiHeadAttention, np.ndarray, np.ndarray]:
+def attention_inputs(causal: bool) -> tuple[nn.SelfAttention, np.ndarray, np.ndarray]:
     hg.manual_seed(3)
-    m = nn.MultiHeadAttention(8, 2, causal=causal).astype(np.float64)
+    m = nn.SelfAttention(8, 2, causal=causal).astype(np.float64)
     x = np.random.default_rng(1).standard_normal((2, 6, 8))
     mask = np.ones((2, 1, 1, 6), bool)
     mask[0, ..., 4:] = mask[1, ..., :2] = False
@@ -264,8 +265,8 @@ def test_causal_attention_sees_no_later_position(kernels: str) -> None:
 
 def test_heads_must_divide_the_width() -> None:
     for heads in (3, 0, -2):
-        with pytest.raises(ValueError, match=rf"^MultiHeadAttention: n_embd is 8, which n_head {heads} does not divide"):
-            nn.MultiHeadAttention(8, heads)
+        with pytest.raises(ValueError, match=rf"^SelfAttention: n_embd is 8, which n_head {heads} does not divide"):
+            nn.SelfAttention(8, heads)
 
 
 @pytest.mark.parametrize("bias", [True, False])
@@ -304,3 +305,11 @@ def test_dropout_of_a_block_is_off_in_eval() -> None:
     assert not np.array_equal(block(x).data, block(x).data)
     block.eval()
     assert np.array_equal(block(x).data, block(x).data)
+
+
+def test_a_deep_copy_is_a_module_of_its_own() -> None:
+    m = nn.Linear(2, 3)
+    c = copy.deepcopy(m)
+    assert c.weight is not m.weight and c.weight.requires_grad and not c.weight.data.flags.writeable
+    c.weight.copy_(np.zeros((3, 2)))
+    assert m.weight.detach().numpy().any()

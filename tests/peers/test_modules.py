@@ -82,7 +82,7 @@ def test_transformer_block_equals_torch(torch_gpt: Any, bias: bool) -> None:
 
 def test_attention_equals_torchs_multihead_attention() -> None:
     """torch.nn.MultiheadAttention names its weights otherwise: in_proj_weight is c_attn.weight, out_proj is c_proj."""
-    ours, theirs = hg.nn.MultiHeadAttention(8, 2), torch.nn.MultiheadAttention(8, 2, batch_first=True)
+    ours, theirs = hg.nn.SelfAttention(8, 2), torch.nn.MultiheadAttention(8, 2, batch_first=True)
     state = {name: value.numpy() for name, value in theirs.state_dict().items()}
     names = {"c_attn.": "in_proj_", "c_proj.": "out_proj."}
     ours.load_state_dict(

@@ -191,6 +191,11 @@ def test_sentences(inputs, params, sentence):
         ATTENTION.validate(*arrays, **params)
 
 
+def test_a_window_may_be_a_numpy_integer(rng):
+    q, k, v = qkv(rng)
+    np.testing.assert_array_equal(hg.attention(q, k, v, window=np.int64(2)).numpy(), attention(q, k, v, window=2))
+
+
 def test_kinds_of_mask_and_bias():
     q = np.ones((3, 4))
     with pytest.raises(TypeError, match=r"^attention: mask is float64, but it must be a boolean array$"):
