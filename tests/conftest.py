@@ -1,8 +1,8 @@
 """Hypothesis profiles, for every test that draws examples: `pytest --hypothesis-profile=ci`, or HYPOTHESIS_PROFILE=ci.
 
-dev   a few examples a test: what runs when nobody says anything
-ci    two hundred, the same ones every time, and a failure prints what repeats it
-soak  ten thousand, other ones every time: overnight
+- dev: fifty examples a test; what runs when nobody says anything
+- ci: two hundred; like dev the same ones every time, and a failure prints what repeats it
+- soak: ten thousand, other ones every time; overnight
 """
 
 import os
@@ -13,9 +13,11 @@ except ImportError:  # an installation without the extra `dev`: tests that draw 
     settings = None
 
 if settings is not None:
-    quiet = [HealthCheck.too_slow, HealthCheck.filter_too_much, HealthCheck.data_too_large, HealthCheck.large_base_example]
-    common = {"deadline": None, "database": None, "print_blob": True, "suppress_health_check": quiet}  # Numba compiles
-    settings.register_profile("dev", max_examples=20, derandomize=True, **common)
+    # Numba compiles, kernels accept few of the samples, and some draws try until their sample fits.
+    slow, picky = HealthCheck.too_slow, HealthCheck.filter_too_much
+    quiet = [slow, picky, HealthCheck.data_too_large, HealthCheck.large_base_example]
+    common = {"deadline": None, "database": None, "print_blob": True, "suppress_health_check": quiet}
+    settings.register_profile("dev", max_examples=50, derandomize=True, **common)
     settings.register_profile("ci", max_examples=200, derandomize=True, **common)
     settings.register_profile("soak", max_examples=10_000, **common)
     settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "dev"))

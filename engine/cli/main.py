@@ -120,7 +120,7 @@ def check(
 
 @app.command(epilog='Example: handgrad explain softmax --x "1 2 3"')
 def explain(
-    op: Annotated[str | None, typer.Argument(metavar="[OP]", help="A row, such as attention; none lists all.")] = None,
+    op: Annotated[str | None, typer.Argument(metavar="OP", help="A row, such as attention; none lists all.")] = None,
     x: Annotated[str | None, typer.Option(help='The input of the example, such as "1 2 3".')] = None,
 ) -> None:
     """Show an operation: formula, gradient, derivation, where each version lives, an example with every number."""

@@ -1,8 +1,9 @@
 """Every row, formula and kernels, on examples that hypothesis draws: shapes, memory, dtypes, strange numbers.
 
-    pytest tests/rows/test_properties.py --hypothesis-profile=ci        200 examples each; dev: 20, soak: 10,000
+`pytest tests/rows/test_properties.py --hypothesis-profile=ci` tries 200 examples each, `soak` 10,000 (tests/conftest.py).
 """
 
+import numpy as np
 import pytest
 
 import handgrad.engine.ops  # noqa: F401  (gives Tensor its namespace)
@@ -10,6 +11,7 @@ from handgrad.engine.kernel_table import versions
 from handgrad.engine.testing.example import Example
 from handgrad.engine.testing.properties import holds
 from handgrad.engine.testing.subject import of_kernel, of_row
+from handgrad.reference.op import Sample
 from handgrad.reference.table import ROWS
 
 pytest.importorskip("hypothesis")
@@ -18,8 +20,36 @@ from hypothesis import assume, example, given
 from handgrad.engine.testing.strategies import examples
 
 EXAMPLES: dict[str, list[Example]] = {
-}
-"""Examples that failed once, by row: tried first, on every version."""
+    "astype": [
+        Example(Sample((np.array(0.125),), {"dtype": np.dtype(np.longdouble)}, "longdouble's padding is not data")),
+        Example(Sample((np.array(0.375),), {"dtype": np.dtype(np.float64)}, "rounds in the middle of a difference")),
+    ],
+    "add_layer_norm": [
+        Example(
+            Sample(
+                (np.array([1.64874142]), np.array([-1.30315723]), np.array([0.82161814])), {"eps": 1e-05},
+                "a row of one: layer_norm's gradient cancels beside the sum's",
+            )
+        ),
+    ],
+    "cross_entropy": [
+        Example(
+            Sample((np.array([0.25, -0.25]), np.array(0)), {}, "an index without axes, in every layout"),
+            layouts=("negative strides", "negative strides"),
+        ),
+    ],
+    "packed_attention": [
+        Example(Sample((np.array([[[0.125, -0.125, 0.625]]]),), {"n_head": 1}, "the only score is infinite"), change="inf"),
+    ],
+    "rms_norm": [
+        Example(Sample((np.array([2.21915792]), np.array([0.29335644])), {"eps": 0.1}, "a gradient that cancels")),
+    ],
+    "softmax": [
+        Example(Sample((np.array([[0.5, -1.0], [2.0, 0.25]]),), {}, "overflows without the shift"), change="huge"),
+        Example(Sample((np.array([[0.5, -1.0], [2.0, 0.25]]),), {}, "one NaN spoils its row alone"), change="nan"),
+    ],
+}  # fmt: skip
+"""Examples that failed once, or nearly did, by row: tried first, on every version."""
 
 SUBJECTS = [of_row(op) for op in ROWS]
 SUBJECTS += [of_kernel(op, pair, name) for op in ROWS for name, pair in versions(op).items()]
