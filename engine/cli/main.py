@@ -96,7 +96,7 @@ def generate(
 @app.command(epilog="Example: handgrad check softmax attention")
 def check(
     ops: Annotated[
-        list[str] | None, typer.Argument(metavar="[OP]...", help="Rows of the table; all where none is named.")
+        list[str] | None, typer.Argument(metavar="OP", help="Rows of the table; all where none is named.")
     ] = None,
     trials: Annotated[
         int, typer.Option(help="Random trials that must raise no false alarm, beside the fixed ones.")
