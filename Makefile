@@ -8,7 +8,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 DEMO := runs/demo
 
-.PHONY: demo test test-peers lint types bench soak clean
+.PHONY: demo test test-peers lint types bench soak readme clean
 
 demo: $(STAMP)
 	$(BIN)/handgrad demo --out $(DEMO) --overwrite
@@ -38,6 +38,10 @@ $(STAMP): pyproject.toml
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e ".[dev]"
 	@touch $@
+
+# The table of operations in README.md, from the table of operations in reference/table.py.
+readme: $(STAMP)
+	$(BIN)/python -m handgrad.engine.cli.operations README.md
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info

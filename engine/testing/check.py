@@ -38,7 +38,7 @@ from .second_order import second_order
 from .subject import Subject, of_functions, of_kernel, of_row, of_tensors
 
 REDRAWS = 8
-KERNEL_REDRAWS = 60  # a kernel may accept few of the inputs that a row allows
+KERNEL_REDRAWS = 500  # a kernel may accept few of the inputs that a row allows
 
 
 def check_op(
