@@ -163,7 +163,8 @@ def _recorded(
     arguments = list(args)
     for i in positions:
         arguments[i] = _variable(args[i])
-    nested = state.transforms > 0 or any(isinstance(a, Tensor) and a.requires_grad for a in args)
+    followed = state.record and any(isinstance(a, Tensor) and a.requires_grad for a in args)
+    nested = state.transforms > 0 or followed
     state.transforms += 1
     try:
         with enable_grad():
@@ -175,7 +176,7 @@ def _recorded(
 
 def _variable(x: Any) -> Tensor:
     """The argument as a variable of its own: where an outer derivative follows it, an identity keeps the two apart."""
-    if isinstance(x, Tensor) and x.requires_grad:
+    if isinstance(x, Tensor) and x.requires_grad and state.record:
         return apply(RESHAPE, x, shape=x.shape)
     t = Tensor(x, requires_grad=True)
     t.tangent = x.tangent if isinstance(x, Tensor) else None

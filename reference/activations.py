@@ -13,8 +13,9 @@ e^-x overflows for x far below zero, e^x far above, so only e = e^-|x| <= 1 is e
 
     s(x) = 1 / (1 + e)  for x >= 0,   e / (1 + e)  for x < 0            p(x) = max(x, 0) + ln(1 + e)
 
-Both forms of s are the same function, so the choice between them costs no derivative. |x| is written as a choice too: the
-sign of a comparison, unlike abs, has a slope on both sides of 0.
+Both forms of s are the same function, so the choice between them costs no derivative. -|x| is written as the same choice,
+x or -x: at 0 it then has the slope of the side that the rest of the formula chose. The slope of abs there, 0, would fit
+neither side, and give a wrong derivative to whoever differentiates these lines.
 """
 
 from __future__ import annotations
@@ -210,7 +211,7 @@ SILU = Op(
         ),
     },
     cost=lambda x: (5 * x.size, 2 * x.size),
-    source="Elfwing, Uchibe and Doya 2017, section 2.1; Ramachandran, Zoph and Le 2017 (swish)",
+    source="Elfwing, Uchibe and Doya 2017, section 2.2; Ramachandran, Zoph and Le 2017 (swish)",
 )
 
 RELU = Op(

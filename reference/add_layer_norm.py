@@ -6,11 +6,11 @@ A sublayer's output x joins the residual stream, whose sum s goes on; y is what 
 composition of the rows add and layer_norm, and exists because a kernel can do both in one visit to memory. Two outputs,
 so s has two readers and two cotangents, dy through the norm and ds directly. The chain rule adds them:
 
-    g = ds + J(s)^T dy,      J the Jacobian of layer_norm (reference/layer_norm.py)
-    dx = g,   dresidual = g,   dweight and dbias as in layer_norm at s
+    total = ds + J(s)^T dy,      J the Jacobian of layer_norm (reference/layer_norm.py)
+    dx = total,   dresidual = total,   dweight and dbias as in layer_norm at s
 
 Addition has the slope one on both sides: x and residual get the same cotangent. The vjp reads s, which is an output, and
-so neither x nor residual: their memory is free.
+so neither x nor residual: their memory is free. Where one of them was broadcast, its cotangent is summed over those places.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from typing import Any
 
 import numpy as np
 
-from .arithmetic import add_definition
+from .arithmetic import add_definition, broadcast_size
 from .layer_norm import LAYER_NORM, layer_norm, layer_norm_definition, layer_norm_jvp, layer_norm_vjp
 from .namespace import Array, array_namespace, unbroadcast
 from .op import Op, Sample
@@ -50,9 +50,9 @@ def add_layer_norm_vjp(
     (dy, ds), (_, s) = dy, y
     inner = (wanted[0] or wanted[1], *wanted[2:])
     through, *dparameters = layer_norm_vjp(dy, None, s, weight, *bias, eps=eps, wanted=inner)
-    g = None if through is None else ds + through  # (..., n)
-    dx = unbroadcast(g, x.shape) if wanted[0] else None
-    dresidual = unbroadcast(g, residual.shape) if wanted[1] else None
+    total = None if through is None else ds + through  # (..., n)
+    dx = unbroadcast(total, x.shape) if wanted[0] else None
+    dresidual = unbroadcast(total, residual.shape) if wanted[1] else None
     return dx, dresidual, *dparameters
 
 
@@ -96,8 +96,14 @@ def _tolerance(x: Array, residual: Array, weight: Array, bias: Array | None = No
     return tolerance + s.size / max(1, min(x.size, residual.size))
 
 
+def _cost(x: Any, residual: Any, weight: Any, bias: Any = None, *, eps: float = 1e-5) -> tuple[int, int]:
+    """One addition more than layer_norm has; y and s are written."""
+    n, given = broadcast_size(x, residual), (x, residual, weight, bias)
+    return 9 * n, 2 * n + sum(a.size for a in given if a is not None)
+
+
 def _wrong(change: Any) -> Any:
-    """The right vjp called with other arguments: change(dy, y, dx of layer_norm alone) -> (dx, dresidual)."""
+    """The right vjp with other cotangents of the two terms: change(dy, y, dx of layer_norm alone) -> (dx, dresidual)."""
 
     def vjp(
         dy: Any, y: Any, x: Any, residual: Any, weight: Array, *bias: Any, eps: float = 1e-5, wanted: Any = None
@@ -155,6 +161,6 @@ ADD_LAYER_NORM = Op(
         "takes s for its normalised form in dweight": _wrong_dweight,
     },
     tolerance=_tolerance,
-    cost=lambda x, residual, weight, bias=None, *, eps=1e-5: (9 * x.size, 4 * x.size + 2 * weight.size),
+    cost=_cost,
     source="Ba, Kiros and Hinton 2016, Layer Normalization, section 3; Vaswani et al. 2017, section 3.1",
 )

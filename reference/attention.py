@@ -11,7 +11,8 @@ vectors saturates, and its gradient vanishes. Why B: a score that does not depen
 distance between two positions (T5's relative positions, ALiBi's slopes).
 
 Who may look where (mask, causal order, windows) is the subject of attention_weights.py; here it is enough that P_ij = 0
-where query i may not see key j, and that a query which may see nothing gives zeros.
+where query i may not see key j, and that a query which may see nothing gives zeros. (Zero times infinity: in these
+formulas a hidden value that is not finite spoils y all the same; the definition and the kernels leave it out.)
 
 Backwards, one step at a time, with a bar for the cotangent (`dy` in the code is Ybar):
 
@@ -260,7 +261,7 @@ def _wrong(
         q, k, v, *rest = inputs
         p = p_of(q, k, *rest, **rules)
         ds = ds_of(dy, y, p, v)
-        dq, dk = _from_scores(ds, q, k, rules["scale"] if scaled else 1.0)
+        dq, dk = _from_scores(ds, q, k, rules.get("scale") if scaled else 1.0)
         return dq, dk, unbroadcast(dv_of(p, dy), v.shape), *_of_mask_and_bias(ds, tuple(rest))
 
     return vjp
@@ -269,7 +270,7 @@ def _wrong(
 def _scales_the_bias(dy: Array, y: Array, *inputs: Any, **params: Any) -> tuple[Array | None, ...]:
     """Bbar = c Sbar, as if the bias were added before the scores are scaled."""
     dxs = attention_vjp(dy, y, *inputs, **params)
-    return (*dxs[:3], *(None if dx is None else dx * factor(inputs[0], params["scale"]) for dx in dxs[3:]))
+    return (*dxs[:3], *(None if dx is None else dx * factor(inputs[0], params.get("scale")) for dx in dxs[3:]))
 
 
 def attention_tolerance(
@@ -363,7 +364,9 @@ ATTENTION = Op(
         ),
         "lets every query use every value fully": _wrong(dv_of=lambda p, dy: _values_cotangent(np.ones_like(p), dy)),
         "sees hidden keys on the way back": _wrong(
-            p_of=lambda q, k, mask=None, bias=None, **rules: attention_weights(q, k, None, bias, scale=rules["scale"])
+            p_of=lambda q, k, mask=None, bias=None, **rules: attention_weights(
+                q, k, None, bias, scale=rules.get("scale")
+            )
         ),
         "forgets the bias on the way back": _wrong(
             p_of=lambda q, k, mask=None, bias=None, **rules: attention_weights(q, k, mask, **rules)

@@ -4,8 +4,8 @@ r"""Axes of length 1 that come and go, and an axis that is turned around.
     squeeze        axes of length 1 go           its transpose puts them back: expand_dims
     flip           y_i = x_(n-1-i)               its own inverse and its own transpose
 
-Every number keeps its company: the Jacobian is a permutation matrix, and its transpose is its inverse. All three are
-linear, so the jvp is the operation itself.
+Numbers only change places, so the Jacobian is a permutation matrix, whose transpose is its inverse. All three are linear,
+so the jvp is the operation itself.
 """
 
 from __future__ import annotations

@@ -11,6 +11,7 @@ where the exponential cannot overflow. The first two terms are |x| times the mas
     max(x, 0) - x t = |x| w,      w = 1 - t where x >= 0, and t where x < 0:
 
 nothing is subtracted from a large number any more, and a confident right answer keeps its small loss to the last digit.
+Where no mass is on the wrong side, w = 0, the term is 0, also for an infinite x (a logit of minus infinity rules yes out).
 
     dl/dx = (1 - t) - e^-x / (1 + e^-x) = sigmoid(x) - t:   probability given, minus probability deserved.
     dl/dt = -x.
@@ -57,8 +58,8 @@ def binary_cross_entropy_with_logits(logits: Array, targets: Array, *, reduction
     """|x| w + log(1 + e^-|x|), reduced. Shapes: (...), (...) -> (), or (...) where reduction is "none"."""
     xp = array_namespace(logits)
     size = _magnitude(logits)
-    on_the_wrong_side = xp.where(logits < 0, targets, 1.0 - targets)
-    return reduced(size * on_the_wrong_side + xp.log1p(xp.exp(-size)), reduction)
+    w = xp.where(logits < 0, targets, 1.0 - targets)  # the mass on the wrong side
+    return reduced(xp.where(w == 0, 0.0, size) * w + xp.log1p(xp.exp(-size)), reduction)
 
 
 def binary_cross_entropy_with_logits_vjp(

@@ -1,13 +1,13 @@
 r"""Constants of the mathematics, to twice the digits of a double: each is the sum of two doubles, high + low.
 
 A Python float is a double, 53 bits. In a longdouble formula (64 bits) a rounded 1 / ln 2 would be wrong in the last
-eleven bits, and the oracle no oracle. So `times` adds both products; in float32 and float64 the second one is below
-half a unit in the last place, and does no harm.
+eleven bits, and the oracle no oracle. So `times` adds the two in x's dtype before it multiplies: there high + low is
+the constant, rounded once. (high x + low x would be inf - inf for an infinite x, where low is negative.)
 """
 
 from __future__ import annotations
 
-from .namespace import Array
+from .namespace import Array, array_namespace
 
 Constant = tuple[float, float]  # high, low
 
@@ -21,4 +21,4 @@ ONE_OVER_LN_10: Constant = (0.4342944819032518, 1.098319650216765e-17)
 def times(x: Array, constant: Constant) -> Array:
     """x times the constant, in x's dtype. Shapes: (...) -> (...)."""
     high, low = constant
-    return high * x + low * x
+    return x * (array_namespace(x).asarray(high, dtype=x.dtype) + low)

@@ -4,7 +4,7 @@ r"""Cross entropy: how surprised a model is by the right answers, -log of the pr
 
 for rows x_r of v logits. Without smoothing q_r is one at the target t_r and zero elsewhere: then a row costs
 -log softmax(x)_t without ever dividing. Taking the largest logit m out of both terms, log sum exp(x - m) - (x_t - m),
-keeps exp from overflowing and the difference of large numbers exact.
+keeps exp from overflowing, and a small loss from drowning in large logits.
 
 Label smoothing eps hands a share of the certainty to all classes alike,
 
@@ -39,7 +39,8 @@ from .softmax import softmax
 def _is_target(logits: Array, targets: Array) -> Array:
     """True at the target of every row: (..., v)."""
     xp = array_namespace(logits)
-    return xp.expand_dims(targets, axis=-1) == xp.arange(logits.shape[-1], dtype=targets.dtype)
+    # Classes are counted in the default integer: 300 of them do not fit into the uint8 in which targets may come.
+    return xp.expand_dims(targets, axis=-1) == xp.arange(logits.shape[-1])
 
 
 def _rows_only(logits: Array, targets: Array, ignore_index: int | None) -> tuple[Array, Array | None, Any]:
@@ -213,6 +214,9 @@ CROSS_ENTROPY = Op(
             (np.array([[0.5, -np.inf, 1.5]]), np.array([2])), {}, "a class ruled out by minus infinity costs nothing"
         ),
         Sample((np.array([[7.0], [-7.0]]), np.array([0, 0])), {}, "one class: no surprise, no gradient"),
+        Sample(
+            (np.zeros((1, 300)), np.array([7], np.uint8)), {}, "more classes than the dtype of the targets can count"
+        ),
         Sample(
             (np.arange(12.0).reshape(2, 2, 3) / 5, np.array([[0, 2], [1, 1]])), {}, "several leading axes, one mean"
         ),

@@ -13,6 +13,7 @@ constant, so its cotangent goes nowhere. The operation is linear: its jvp is the
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -22,7 +23,7 @@ from .axes import along
 from .elementwise import random_shape
 from .namespace import Array, array_namespace
 from .op import Op, Sample
-from .reductions import check_axes
+from .reductions import check_axes, kept
 
 
 def cumulative_sum(x: Array, *, axis: int, include_initial: bool = False) -> Array:
@@ -56,13 +57,10 @@ def each_scan(f: Callable[[float, float], float], first: float) -> Callable[...,
         lines = np.moveaxis(x, axis, -1)
         y = np.empty((*lines.shape[:-1], lines.shape[-1] + include_initial))
         for index in np.ndindex(lines.shape[:-1]):
-            total, k = first, 0
-            if include_initial:
-                y[*index, 0], k = first, 1
+            totals = [first]
             for number in lines[index]:
-                total = f(total, float(number))
-                y[*index, k] = total
-                k += 1
+                totals.append(f(totals[-1], float(number)))
+            y[index] = totals if include_initial else totals[1:]
         return np.moveaxis(y, -1, axis)
 
     return definition
@@ -74,6 +72,11 @@ def draw_scan(rng: np.random.Generator) -> Sample:
     axis = int(rng.integers(-len(shape), len(shape)))
     params = {"axis": axis, "include_initial": bool(rng.integers(2))}
     return Sample((rng.standard_normal(shape),), params, "random")
+
+
+def scan_cost(x: Any, *, axis: int, include_initial: bool = False) -> tuple[int, int]:
+    """One operation an entry; x is read, y written, which has one entry more on each line with the initial value."""
+    return x.size, 2 * x.size + include_initial * math.prod(kept(x.shape, axis))
 
 
 CUMULATIVE_SUM = Op(
@@ -114,6 +117,6 @@ CUMULATIVE_SUM = Op(
         ),
     },
     tolerance=lambda x, *, axis, include_initial=False: 8.0 + x.shape[axis],
-    cost=lambda x, *, axis, include_initial=False: (x.size, 2 * x.size + 1),
+    cost=scan_cost,
     source="array API standard 2024.12, cumulative_sum; Blelloch 1990: Prefix sums and their applications",
 )

@@ -10,9 +10,9 @@ y is linear in each array. With O the letters of y, and a sum over all others,
 
     y_O = sum x1_A x2_B ...,   <dy, y> = sum over all letters of dy_O x1_A x2_B ...,   so   dx1_A = sum dy_O x2_B ...
 
-over all letters but those in A: an einsum again, in which y and x1 have changed places. A letter that x1 alone has (it
-was summed over at once) is found nowhere else, so its cotangent is the same at every place: it is broadcast. Beside the
-diagonal that "ii" reads, x1 has no influence: zeros.
+over all letters but those in A: an einsum again, in which y and x1 have changed places. A letter that x1 alone has is
+summed over in y, so dx1 is the same at every place along it: it is broadcast. Beside the diagonal that "ii" reads, x1
+has no influence: zeros.
 
 Forward works through the arrays from the left, two at a time, as a matrix product. Sorted by where a letter is met,
 
@@ -144,11 +144,9 @@ def _pair(x1: Array, labels1: Labels, x2: Array, labels2: Labels, needed: set[st
     m = [label for label in labels1 if label not in labels2]
     n = [label for label in labels2 if label not in labels1]
     a, b = _arranged(x1, labels1, batch, m, k), _arranged(x2, labels2, batch, k, n)  # (.., m, k), (.., k, n)
-    xp, size = (
-        array_namespace(a),
-        {**dict(zip(labels1, x1.shape, strict=True)), **dict(zip(labels2, x2.shape, strict=True))},
-    )
+    xp = array_namespace(a)
     y = xp.matmul(a, b) if k else a * b  # (.., m, n)
+    size = dict(zip((*labels1, *labels2), (*x1.shape, *x2.shape), strict=True))
     labels = (*batch, *m, *n)
     return xp.reshape(y, tuple(size[label] for label in labels)), labels
 
@@ -247,10 +245,17 @@ def einsum_definition(*xs: Array, equation: str) -> Array:
 # ---- the row
 
 
-def _sizes(xs: Sequence[Any], equation: str) -> tuple[int, int]:
-    """(all combinations of letters, the fewest that one entry of an input or of the result has to itself)."""
+def _tolerance(*xs: Array, equation: str) -> float:
+    """Grows with the longest sum: so many of all combinations of letters meet at one entry of the result or of a gradient."""
     terms, output, size = parse(equation, _shapes(xs))
-    return math.prod(size.values()), min(math.prod(size[v] for v in set(labels)) for labels in (*terms, output))
+    fewest = min(math.prod(size[v] for v in set(labels)) for labels in (*terms, output))
+    return 8.0 + math.prod(size.values()) / max(1, fewest)
+
+
+def _cost(*xs: Any, equation: str) -> tuple[int, int]:
+    """Of the definition: for every combination of letters the products, and one addition. In pairs it often takes less."""
+    _, output, size = parse(equation, _shapes(xs))
+    return len(xs) * math.prod(size.values()), sum(x.size for x in xs) + math.prod(size[v] for v in output)
 
 
 def _check(*xs: Any, equation: str) -> None:
@@ -331,10 +336,7 @@ EINSUM = Op(
         "turns the cotangent around": lambda dy, y, *xs, equation: einsum_vjp(np.flip(dy), y, *xs, equation=equation),
         "gives every place the same": _changed(lambda dx, dy: np.broadcast_to(np.mean(dx), dx.shape)),
     },
-    tolerance=lambda *xs, equation: 8.0 + _sizes(xs, equation)[0] / max(1, _sizes(xs, equation)[1]),
-    cost=lambda *xs, equation: (
-        max(1, 2 * (len(xs) - 1)) * _sizes(xs, equation)[0],
-        sum(x.size for x in xs) + _sizes(xs, equation)[1],
-    ),
+    tolerance=_tolerance,
+    cost=_cost,
     source="numpy.einsum; Einstein 1916: Annalen der Physik 49, section 5; Laue, Mitterreiter, Giesen 2020 (AAAI), section 3",
 )

@@ -101,9 +101,9 @@ def scatter_rows_definition(x: Array, ids: Array, *, n: int) -> Array:
 def _draw_embedding(rng: np.random.Generator) -> Sample:
     """Few rows, so that some are read twice and some not at all. The padding row is among the latter: where it is read,
     its gradient is zero by decree, and finite differences know of none."""
-    v, c = (int(n) for n in rng.integers(1, 5, size=2))
-    ids, padding_idx = rng.integers(0, v, size=random_shape(rng)), None
-    if v > 1 and rng.integers(2):
+    v, c = (int(n) for n in rng.integers((2, 1), 5))
+    ids, padding_idx = rng.integers(0, v, size=random_shape(rng) or (3,)), None
+    if rng.integers(2):
         padding_idx = int(rng.integers(v))
         ids = np.where(ids == padding_idx, (padding_idx + 1) % v, ids)
     return Sample((rng.standard_normal((v, c)), ids), {"padding_idx": padding_idx}, "random")
@@ -190,6 +190,7 @@ SCATTER_ROWS = Op(
         Sample((np.zeros((0, 2)), np.zeros(0, np.int64)), {"n": 3}, "no rows: zeros"),
         Sample((np.ones((4, 1)), np.zeros(4, np.int32)), {"n": 1}, "everything falls on one place"),
         Sample((np.zeros((2, 0)), np.array([0, 1])), {"n": 2}, "rows without entries"),
+        Sample((np.ones((1, 1)), np.array([7], np.uint8)), {"n": 300}, "more rows than the dtype of the ids can count"),
     ),
     laws=("linear_in_x",),
     wrong={

@@ -1,4 +1,4 @@
-r"""The error function: how likely a normal error is to lie within bounds.
+r"""The error function: the probability that a normally distributed error lies within bounds.
 
     y = erf x = 2 / sqrt(pi) * integral from 0 to x of e^(-t^2) dt
 
@@ -65,6 +65,7 @@ ERF = Op(
         "takes the normal density": lambda dy, y, x: (dy * np.exp(-0.5 * x * x) / math.sqrt(2.0 * math.pi),),
         "forgets to square": lambda dy, y, x: (dy * 2.0 / math.sqrt(math.pi) * np.exp(-np.abs(x)),),
     },
+    # float32: 11 terms of the series and 9 of the tail, three operations each, and some twenty around them
     cost=lambda x: (80 * x.size, 2 * x.size),
     source="DLMF section 7.2; Abramowitz and Stegun, section 7.1",
 )

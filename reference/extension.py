@@ -38,7 +38,8 @@ def scatter_rows(x: Array, ids: Array, *, n: int) -> Array:
     own = getattr(xp, "scatter_rows", None)
     if own is not None:
         return own(x, ids, n=n)
-    onehot = xp.expand_dims(ids, axis=1) == xp.expand_dims(xp.arange(n, dtype=ids.dtype), axis=0)  # (R, n)
+    # Rows are counted in the default integer: 300 of them do not fit into the uint8 in which ids may come.
+    onehot = xp.expand_dims(ids, axis=1) == xp.expand_dims(xp.arange(n), axis=0)  # (R, n)
     return xp.matmul(swap(xp.astype(onehot, x.dtype)), x)  # (n, C)
 
 
@@ -120,7 +121,7 @@ def _erf_near_zero(x: Array, eps: float) -> Array:
     return times(x * xp.exp(-square) * total, TWO_OVER_ROOT_PI)
 
 
-_STEP = 7.0 / 16.0  # few bits, so that (n h)^2 is exact in every dtype; e^(-pi^2 / h^2) = 4e-23
+_STEP = 7.0 / 16.0  # few bits, so that (n h)^2 is exact from float32 on; e^(-pi^2 / h^2) = 4e-23
 
 
 def _erfc_tail(x: Array, reach: float) -> Array:

@@ -108,7 +108,7 @@ MAX = Op(
         "rewards the smallest": _opposite(np.min),
         "shares the cotangent among all entries": mean_vjp,
     },
-    tolerance=lambda x, *, axis=None, keepdims=False: 2.0,
+    tolerance=lambda x, *, axis=None, keepdims=False: 2.0,  # y is exact, only 1 / k is rounded
     cost=lambda x, *, axis=None, keepdims=False: (x.size, x.size + math.prod(kept(x.shape, axis))),
     source="array API standard 2024.12, max; Rockafellar: Convex Analysis, section 23, for the subgradients",
 )
@@ -140,7 +140,7 @@ MIN = Op(
         "rewards the largest": _opposite(np.max),
         "shares the cotangent among all entries": mean_vjp,
     },
-    tolerance=lambda x, *, axis=None, keepdims=False: 2.0,
+    tolerance=lambda x, *, axis=None, keepdims=False: 2.0,  # y is exact, only 1 / k is rounded
     cost=lambda x, *, axis=None, keepdims=False: (x.size, x.size + math.prod(kept(x.shape, axis))),
     source="array API standard 2024.12, min; Rockafellar: Convex Analysis, section 23, for the subgradients",
 )

@@ -254,7 +254,7 @@ ACOSH = Op(
     formula=r"y = \operatorname{arcosh} x",
     gradient=r"\bar x = \frac{\bar y}{\sqrt{x^2 - 1}}",
     samples=(
-        Sample((np.array([1.5, 2.0, 10.0]),), {}, "ordinary numbers"),
+        Sample((np.array([1.5, 2.0, 10.0]),), {}, "beside the end, and farther out"),
         Sample((np.array([1.0]),), {}, "at the end the slope is infinite"),
         Sample((np.array([1e200]),), {}, "far out: the square of x overflows"),
     ),
@@ -283,7 +283,7 @@ ATANH = Op(
     samples=(
         Sample((np.array([0.0, 0.5, -0.5]),), {}, "both signs and zero"),
         Sample((np.array([1e-9, -1e-18]),), {}, "close to zero atanh is the identity"),
-        Sample((np.array([1.0, -1.0]),), {}, "at the poles"),
+        Sample((np.array([1.0, -1.0]),), {}, "at the poles the value and the slope are infinite"),
     ),
     laws=("odd",),
     wrong={

@@ -106,7 +106,7 @@ def _check(log_q: Any, target: Any, *, log_target: bool = False, reduction: str 
 
 def _draw(rng: np.random.Generator) -> Sample:
     """Distributions along the last axis, no probability near 0, where the slope of p log p is steep."""
-    shape = (int(rng.integers(1, 5)), *random_shape(rng)[:2])
+    shape = (*random_shape(rng)[:2], int(rng.integers(2, 5)))
     q, p = (rng.uniform(0.2, 1.0, shape) for _ in range(2))
     q, p = q / np.sum(q, axis=-1, keepdims=True), p / np.sum(p, axis=-1, keepdims=True)
     log_target = bool(rng.integers(2))

@@ -101,11 +101,14 @@ def _draw(rng: np.random.Generator) -> Sample:
 
 
 def _tolerance(x: Array, weight: Array, bias: Array | None = None, *, eps: float = 1e-5) -> float:
-    """The mean may cancel most of x, and the bias most of what is left: the error is in ulps of the largest term."""
+    """The mean may cancel most of x, and the bias most of what is left: the error is in ulps of the largest term.
+
+    Where all of y is zero (equal numbers) it has no size, and the error is in ulps of one.
+    """
     _, r = _normalize(x, eps)
     terms = np.abs(x * r * weight) + (0.0 if bias is None else np.abs(bias))
     largest, y = (float(np.max(np.abs(a), initial=0.0)) for a in (terms, layer_norm(x, weight, bias, eps=eps)))
-    return float(8 + x.shape[-1]) * max(1.0, largest / y if y > 0.0 else 1.0)
+    return float(8 + x.shape[-1]) * max(1.0, largest / y if y > 0.0 else largest)
 
 
 def _wrong_dx(dx_of: Any) -> Any:

@@ -33,6 +33,7 @@ from .elementwise import random_shape
 from .linear import linear, linear_definition, linear_jvp, linear_vjp
 from .namespace import Array
 from .op import Op, Sample
+from .softmax import softmax
 
 ALL = (True, True, False, True)
 
@@ -113,13 +114,17 @@ def _signature(*, transposed: bool = False, **params: Any) -> str:
     return "(...,c),(v,c),(...):int,(v)?->()" if transposed else "(...,c),(c,v),(...):int,(v)?->()"
 
 
+def _classes(weight: Any, *, transposed: bool = False, **params: Any) -> int:
+    return weight.shape[0 if transposed else 1]
+
+
 def _check(x: Any, weight: Any, targets: Any, bias: Any = None, **params: Any) -> None:
     if tuple(targets.shape) != tuple(x.shape[:-1]):
         raise ValueError(
             f"linear_cross_entropy: targets has shape {tuple(targets.shape)}, but x {tuple(x.shape)} "
             f"needs {tuple(x.shape[:-1])}"
         )
-    if 0 in x.shape[:-1] or 0 in weight.shape[:: 1 if params.get("transposed") else -1][:1]:
+    if 0 in x.shape[:-1] or _classes(weight, **params) == 0:
         raise ValueError(
             f"linear_cross_entropy: x has shape {tuple(x.shape)} and weight {tuple(weight.shape)}, "
             "but a mean needs at least one row and one class"
@@ -146,20 +151,29 @@ def _tolerance(x: Array, weight: Array, targets: Array, bias: Any = None, **para
 
 def _cost(x: Any, weight: Any, targets: Any, bias: Any = None, **params: Any) -> tuple[int, int]:
     """The product and five operations for every logit; the logits themselves need not be stored."""
-    v = weight.shape[0 if params.get("transposed") else 1]
+    v = _classes(weight, **params)
     flops = targets.size * (2 * weight.size + 5 * v)
-    return flops, x.size + weight.size + targets.size + (0 if bias is None else v)
+    return flops, x.size + weight.size + targets.size + (0 if bias is None else v) + 1
 
 
-def _changed(change: Any) -> Any:
-    """The right gradients, changed by change(dx, dweight, dbias or None)."""
+def _wrong_mean(
+    dy: Array, y: Any, x: Any, weight: Any, *rest: Any, wanted: Any = None, **params: Any
+) -> tuple[Any, ...]:
+    return linear_cross_entropy_vjp(dy / _classes(weight, **params), y, x, weight, *rest, **params)
 
-    def vjp(dy: Array, y: Any, *inputs: Any, wanted: Any = None, **params: Any) -> tuple[Any, ...]:
-        dx, dweight, _, *dbias = linear_cross_entropy_vjp(dy, y, *inputs, **params)
-        dx, dweight, db = change(dx, dweight, dbias[0] if dbias else None)
-        return (dx, dweight, None, *([db] if dbias else []))
 
-    return vjp
+def _wrong_sign(dy: Array, y: Any, *inputs: Any, wanted: Any = None, **params: Any) -> tuple[Any, ...]:
+    dxs: Any = linear_cross_entropy_vjp(dy, y, *inputs, **params)
+    return dxs[0], -dxs[1], *dxs[2:]
+
+
+def _wrong_dx(
+    dy: Array, y: Any, x: Any, weight: Any, targets: Any, *bias: Any,
+    transposed: bool = False, wanted: Any = None, **params: Any,
+) -> tuple[Any, ...]:  # fmt: skip
+    right = linear_cross_entropy_vjp(dy, y, x, weight, targets, *bias, transposed=transposed, **params)
+    dlogits = dy * softmax(linear(x, weight, *bias, transposed=transposed)) / targets.size
+    return linear_vjp(dlogits, None, x, weight, *bias, transposed=transposed)[0], *right[1:]
 
 
 def _wrong_layout(
@@ -203,12 +217,9 @@ LINEAR_CROSS_ENTROPY = Op(
     laws=("nonnegative",),
     wrong={
         "mistakes the layout of the weight": _wrong_layout,
-        "averages over the classes too": _changed(lambda dx, dw, db: (dx / 9.0, dw / 9.0, db)),
-        "gives the weight the sign of the log likelihood": _changed(lambda dx, dw, db: (dx, -dw, db)),
-        "forgets the targets on the way to x": lambda dy, y, x, weight, targets, *bias, wanted=None, **params: (
-            linear_cross_entropy_vjp(dy, y, x, weight, (targets + 1) % max(weight.shape), *bias, **params)[0],
-            *linear_cross_entropy_vjp(dy, y, x, weight, targets, *bias, **params)[1:],
-        ),
+        "averages over the classes too": _wrong_mean,
+        "gives the weight the sign of the log likelihood": _wrong_sign,
+        "forgets the targets on the way to x": _wrong_dx,
     },
     tolerance=_tolerance,
     cost=_cost,

@@ -7,7 +7,7 @@ its logarithm. The slope of the second term is the softmax, which is exp(y):
 
     dy_i/dx_j = delta_ij - exp(y_j),   so   dx_j = sum_i dy_i (delta_ij - exp(y_j)) = dy_j - exp(y_j) sum_i dy_i,
 
-and along a direction dy_i = dx_i - sum_j exp(y_j) dx_j. Read y alone: x is not needed any more.
+and along a direction dy_i = dx_i - sum_j exp(y_j) dx_j. Both read y alone, which frees x.
 """
 
 from __future__ import annotations

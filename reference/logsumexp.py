@@ -7,9 +7,10 @@ that the sum does not vanish either. Its slope is the softmax, written with y it
 
     dy/dx_i = exp(x_i) / sum_k exp(x_k) = exp(x_i - y),   so   dx_i = dy exp(x_i - y).
 
-Nothing at all adds up to 0 = exp(-inf). So y is -inf where every x_i is (or where there is none), and -inf is what a
-masked score looks like: there x_i - y would be -inf - (-inf), not a number. No small change of such scores can be told
-from none (exp of it stays 0), so their gradient is 0: y is replaced by 0, and exp(x_i - 0) = 0.
+The sum of no numbers is 0 = exp(-inf). So y is -inf where there are none, or where every x_i is -inf, as a masked score
+is: there x_i - y would be -inf - (-inf), not a number. A finite change of such a score changes nothing (its exponential
+stays 0), so its gradient is 0: y is replaced by 0, and exp(x_i - 0) = 0. An x_i of +inf outweighs all others, but its
+share inf / inf is not a number, and neither is its gradient.
 """
 
 from __future__ import annotations

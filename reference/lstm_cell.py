@@ -29,7 +29,7 @@ from .namespace import Array, array_namespace, swap
 from .op import Op, Sample
 
 
-def _sigmoid(z: Array) -> Array:
+def sigmoid(z: Array) -> Array:
     """1 / (1 + exp(-z)), written with tanh, which does not overflow."""
     return 0.5 + 0.5 * array_namespace(z).tanh(0.5 * z)
 
@@ -40,11 +40,16 @@ def _parts(z: Array) -> tuple[Array, Array, Array, Array]:
     return z[:, :n], z[:, n : 2 * n], z[:, 2 * n : 3 * n], z[:, 3 * n :]
 
 
+def activated(z: Array) -> tuple[Array, Array, Array, Array]:
+    """i, f, g, o of z (b, 4h): (b, h) each."""
+    i, f, g, o = _parts(z)
+    return sigmoid(i), sigmoid(f), array_namespace(z).tanh(g), sigmoid(o)
+
+
 def _gates(x: Array, h: Array, w: Array, u: Array, b: Array) -> tuple[Array, Array, Array, Array]:
     """i, f, g, o: (b, h) each."""
     xp = array_namespace(x)
-    i, f, g, o = _parts(xp.matmul(x, w) + xp.matmul(h, u) + b)
-    return _sigmoid(i), _sigmoid(f), xp.tanh(g), _sigmoid(o)
+    return activated(xp.matmul(x, w) + xp.matmul(h, u) + b)
 
 
 def lstm_cell(x: Array, h: Array, c: Array, w: Array, u: Array, b: Array) -> tuple[Array, Array]:
@@ -52,6 +57,26 @@ def lstm_cell(x: Array, h: Array, c: Array, w: Array, u: Array, b: Array) -> tup
     i, f, g, o = _gates(x, h, w, u, b)
     c_new = f * c + i * g
     return o * array_namespace(x).tanh(c_new), c_new
+
+
+def through_cell(
+    dh_new: Array, dc_new: Array, c: Array, c_new: Array, gates: tuple[Array, Array, Array, Array]
+) -> tuple[Array, Array]:
+    """(dz, dc), (b, 4h) and (b, h):  e = dc_new + dh_new o (1 - v^2), v = tanh c_new;  dc = e f;  dz as above."""
+    xp = array_namespace(c)
+    i, f, g, o = gates
+    v = xp.tanh(c_new)
+    e = dc_new + dh_new * o * (1.0 - v * v)  # (b, h)
+    dz = xp.concat(
+        [
+            e * g * i * (1.0 - i),
+            e * c * f * (1.0 - f),
+            e * i * (1.0 - g * g),
+            dh_new * v * o * (1.0 - o),
+        ],
+        axis=-1,
+    )  # (b, 4h)
+    return dz, e * f
 
 
 def _through_gates(
@@ -67,22 +92,9 @@ def _through_gates(
 def lstm_cell_vjp(
     dy: tuple[Array, Array], y: tuple[Array, Array], x: Array, h: Array, c: Array, w: Array, u: Array, b: Array
 ) -> tuple[Array, ...]:
-    """e = dc_new + dh_new o (1 - v^2), v = tanh c_new;  dc = e f;  dz as above, then the matrix products."""
-    dh_new, dc_new = dy
-    xp = array_namespace(x)
-    i, f, g, o = _gates(x, h, w, u, b)
-    v = xp.tanh(y[1])
-    e = dc_new + dh_new * o * (1.0 - v * v)  # (b, h)
-    dz = xp.concat(
-        [
-            e * g * i * (1.0 - i),
-            e * c * f * (1.0 - f),
-            e * i * (1.0 - g * g),
-            dh_new * v * o * (1.0 - o),
-        ],
-        axis=-1,
-    )  # (b, 4h)
-    return _through_gates(dz, e * f, x, h, w, u)
+    """Through the cell to z, then through the matrix products."""
+    dz, dc = through_cell(*dy, c, y[1], _gates(x, h, w, u, b))
+    return _through_gates(dz, dc, x, h, w, u)
 
 
 def lstm_cell_jvp(dinputs: tuple[Array, ...], y: tuple[Array, Array], inputs: tuple[Array, ...]) -> tuple[Array, Array]:

@@ -98,7 +98,8 @@ def _check(qkv: Any, *, n_head: int, causal: bool = True) -> None:
 
 
 def _draw(rng: np.random.Generator) -> Sample:
-    b, t, h, d = (int(n) for n in rng.integers(1, 5, size=4))
+    """At least two tokens: one alone sees itself, whatever its query and key are."""
+    b, t, h, d = (int(n) for n in rng.integers((1, 2, 1, 1), 5))
     params = {"n_head": h, "causal": bool(rng.random() < 0.7)}
     return Sample((rng.standard_normal((b, t, 3 * h * d)),), params, "random")
 

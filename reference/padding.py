@@ -2,8 +2,8 @@ r"""Padding: constant numbers before and after the entries of each axis.
 
     y_(i + b) = x_i,   y_j = value where no x_i falls        b entries before, a after: an axis of length b + n + a
 
-The constants do not depend on x: dy/dx is a matrix that puts each x_i to its place, and its transpose reads the
-cotangent there again, dx_i = dy_(i + b). The direction of a constant is 0, so the jvp pads with zeros.
+The constants do not depend on x: dy/dx is the matrix that puts each x_i in its place, and its transpose reads the
+cotangent at that place, dx_i = dy_(i + b). The direction of a constant is 0, so the jvp pads with zeros.
 """
 
 from __future__ import annotations
@@ -62,7 +62,7 @@ def _check(x: Any, *, widths: Widths, value: float = 0.0) -> None:
 
 
 def _draw(rng: np.random.Generator) -> Sample:
-    shape = random_shape(rng)
+    shape = random_shape(rng)[:2]
     widths = tuple((int(before), int(after)) for before, after in rng.integers(0, 3, size=(len(shape), 2)))
     return Sample((rng.standard_normal(shape),), {"widths": widths, "value": float(rng.integers(-1, 2))}, "random")
 

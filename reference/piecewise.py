@@ -8,10 +8,10 @@ the remainder, a jump), and one number out of the range between the two slopes i
     max(x1, x2)         1 for the larger, 0 for the other  x1 = x2: 1/2 each, as `max` shares a tie
     min(x1, x2)         1 for the smaller, 0 for the other x1 = x2: 1/2 each
     clip(x, min, max)   1 between the bounds, 0 beyond     x = min or x = max: 1, an edge lets through
-    x1 mod x2           1 in x1, -floor(x1 / x2) in x2     x1 a multiple of x2: as just above it
+    x1 mod x2           1 in x1, -floor(x1 / x2) in x2     x1 / x2 whole: as where x1 / x2 is a little larger
 
 The last line differentiates x1 mod x2 = x1 - x2 floor(x1 / x2), whose floor is constant between jumps; the result has
-the sign of x2. The slopes are comparisons of numbers, written so that NaN, for which every comparison is false, lets the
+the sign of x2. Slopes that are comparisons are written so that NaN, for which every comparison is false, lets the
 cotangent through: a gradient of 0 would hide it.
 """
 
@@ -210,10 +210,11 @@ def _no_ties(rng: np.random.Generator) -> Sample:
 def _off_the_bounds(rng: np.random.Generator) -> Sample:
     """Numbers below, between and above two bounds, none nearer to either than 0.1; sometimes a bound is missing."""
     shape = (int(rng.integers(3, 6)), *random_shape(rng)[:1])
-    low = float(rng.uniform(-1.5, 0.0))
+    tenths = int(rng.integers(-15, 1))
+    low, high = tenths / 10, (tenths + 10) / 10
     piece = rng.permutation(math.prod(shape)).reshape(shape) % 3 - 1
     x = low + rng.uniform(0.1, 0.9, shape) + piece
-    params = ({"min": low, "max": low + 1.0}, {"min": low}, {"max": low + 1.0}, {"min": low, "max": low + 1.0})
+    params = ({"min": low, "max": high}, {"min": low}, {"max": high}, {"min": low, "max": high})
     return Sample((x,), params[rng.integers(4)], "random")
 
 

@@ -7,8 +7,9 @@ From r^2 = x1^2 + x2^2 follows 2 r dr = 2 x1 dx1 + 2 x2 dx2. From tan t = x1 / x
 
     dr = (x1 dx1 + x2 dx2) / r                     dt = (x2 dx1 - x1 dx2) / r^2
 
-r is computed without overflow (the square of 1e200 is no double, the root of the sum of two such squares is one), and
-r^2 is divided by in two steps. At the origin r has a kink, where 0 is a subgradient, and t jumps; both slopes are taken as 0.
+r is computed without overflow (the square of 1e200 is no double, but the root of a sum of two such squares is one), and
+r^2 never: where the formula divides by it, the code divides by r twice. At the origin r has a kink, of which 0 is a
+subgradient, and t has no limit; both slopes, and all derivatives of higher order, are taken as 0 there.
 """
 
 from __future__ import annotations
@@ -31,26 +32,29 @@ def hypot(x1: Array, x2: Array) -> Array:
     return namespace_of(x1, x2).hypot(x1, x2)
 
 
-def _divisor(r: Array) -> Array:
-    """r, and 1 where r = 0: what is divided by it is 0 there. Shapes: (...) -> (...)."""
-    return namespace_of(r).where(r == 0.0, 1.0, r)
+def _over(x: Array, r: Array, times: int = 1) -> Array:
+    """x / r^times, and 0 where r = 0, with all of its derivatives. Shapes: (...), (...) -> (...), broadcast."""
+    xp = namespace_of(r)
+    origin = r == 0.0
+    for _ in range(times):
+        x = x / xp.where(origin, 1.0, r)
+    return xp.where(origin, 0.0, x)
 
 
 def hypot_vjp(
     dy: Array, y: Array, x1: Array, x2: Array, *, wanted: tuple[bool, ...] = BOTH
 ) -> tuple[Array | None, ...]:
     """dx1 = dy x1 / r and dx2 = dy x2 / r."""
-    r = _divisor(y)
     return (
-        unbroadcast(dy * (x1 / r), x1.shape) if wanted[0] else None,
-        unbroadcast(dy * (x2 / r), x2.shape) if wanted[1] else None,
+        unbroadcast(dy * _over(x1, y), x1.shape) if wanted[0] else None,
+        unbroadcast(dy * _over(x2, y), x2.shape) if wanted[1] else None,
     )
 
 
 def hypot_jvp(dinputs: tuple[Array, ...], y: Array, inputs: tuple[Array, ...]) -> Array:
     """dy = (x1 / r) dx1 + (x2 / r) dx2."""
-    (dx1, dx2), (x1, x2), r = directions(dinputs), inputs, _divisor(y)
-    return x1 / r * dx1 + x2 / r * dx2
+    (dx1, dx2), (x1, x2) = directions(dinputs), inputs
+    return _over(x1, y) * dx1 + _over(x2, y) * dx2
 
 
 def hypot_definition(x1: Array, x2: Array) -> Array:
@@ -73,8 +77,8 @@ def atan2(x1: Array, x2: Array) -> Array:
 
 def _angle_slopes(x1: Array, x2: Array) -> tuple[Array, Array]:
     """x2 / r^2 and -x1 / r^2. Shapes: (...), (...) -> (...), (...), both of the common shape."""
-    r = _divisor(hypot(x1, x2))
-    return x2 / r / r, -x1 / r / r
+    r = hypot(x1, x2)
+    return _over(x2, r, 2), -_over(x1, r, 2)
 
 
 def atan2_vjp(dy: Array, y: Any, x1: Array, x2: Array, *, wanted: tuple[bool, ...] = BOTH) -> tuple[Array | None, ...]:
@@ -136,7 +140,7 @@ HYPOT = Op(
     formula=r"y = \sqrt{x_1^2 + x_2^2}",
     gradient=r"\bar x_1 = \bar y \, x_1 / y, \quad \bar x_2 = \bar y \, x_2 / y",
     samples=(
-        Sample((np.array([3.0, -5.0]), np.array([4.0, 12.0])), {}, "sides that Pythagoras would have chosen"),
+        Sample((np.array([3.0, -5.0]), np.array([4.0, 12.0])), {}, "whole sides with a whole distance: 5 and 13"),
         Sample((np.array([0.0, -2.0]), np.array([1.0, 0.0])), {}, "one side of length zero"),
         Sample((np.array([1e200, 1e-200]), np.array([1e200, -1e-200])), {}, "the squares would be inf, or zero"),
         Sample((np.array([[3.0], [0.5]]), np.array([4.0, 1.0])), {}, "stretched"),
@@ -153,7 +157,7 @@ HYPOT = Op(
     },
     tolerance=reach,
     cost=lambda x1, x2: (4 * broadcast_size(x1, x2), moved(x1, x2)),
-    source="array API standard 2024.12, hypot",
+    source="DLMF section 1.5(ii); array API standard 2024.12, hypot",
 )
 
 ATAN2 = Op(
@@ -193,5 +197,5 @@ ATAN2 = Op(
     },
     tolerance=reach,
     cost=lambda x1, x2: (6 * broadcast_size(x1, x2), moved(x1, x2)),
-    source="DLMF section 4.23; array API standard 2024.12, atan2",
+    source="DLMF section 1.5(ii); array API standard 2024.12, atan2",
 )

@@ -4,9 +4,9 @@ prod. The slope for one factor is the product of all others:
 
     y = prod_i x_i,   dy/dx_i = prod_(j != i) x_j = l_i r_i,   l_i = prod_(j < i) x_j,   r_i = prod_(j > i) x_j.
 
-y / x_i would be the same, and wrong where it matters: beside one zero its own slope is the only one that is not zero, and
-y / x_i is 0 / 0 there. The running products from the left and from the right need no division, and being products
-themselves they are right when differentiated again: the second derivative beside two zeros, say, is not zero.
+y / x_i is the same number, except where it matters: of several factors with a single zero among them, only the zero's own
+slope is not 0, and there y / x_i is 0 / 0. The running products from the left and from the right need no division, and being
+products themselves they are right when differentiated again: the second derivative at two zeros, say, is not zero.
 
 cumulative_prod. x_i is a factor of every product from y_i on. By the chain rule, from the last to the first, let g_k be
 the cotangent that reaches y_k both directly and through y_(k+1) = y_k x_(k+1):
@@ -25,7 +25,7 @@ from typing import Any
 import numpy as np
 
 from .axes import along
-from .cumulative_sum import draw_scan, each_scan
+from .cumulative_sum import draw_scan, each_scan, scan_cost
 from .namespace import Array, array_namespace
 from .op import Op, Sample
 from .reductions import Axis, axes, check_axes, count, draw_distinct, each_group, first, kept, only, spread
@@ -214,6 +214,6 @@ CUMULATIVE_PROD = Op(
         ),
     },
     tolerance=lambda x, *, axis, include_initial=False: 8.0 + 2 * x.shape[axis],
-    cost=lambda x, *, axis, include_initial=False: (x.size, 2 * x.size + 1),
+    cost=scan_cost,
     source="array API standard 2024.12, cumulative_prod; Blelloch 1990: Prefix sums and their applications",
 )

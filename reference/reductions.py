@@ -185,7 +185,7 @@ SUM = Op(
     samples=(
         Sample((np.arange(6.0).reshape(2, 3),), {}, "everything becomes one number"),
         Sample((np.arange(24.0).reshape(2, 3, 4),), {"axis": (0, -1), "keepdims": True}, "several axes, kept"),
-        Sample((np.array([1e8, 1.0, 1e8]),), {"keepdims": True}, "large numbers, and a small one"),
+        Sample((np.array([1e8, 1.0, 1e8]),), {"keepdims": True}, "a small number between large ones is not lost"),
         Sample((np.zeros((3, 0)),), {"axis": 1}, "the sum of no numbers is zero"),
         Sample((np.array(2.5),), {}, "an array without axes"),
     ),
@@ -218,14 +218,14 @@ MEAN = Op(
         Sample((np.arange(6.0).reshape(2, 3) ** 2,), {"axis": 1}, "one mean a row"),
         Sample((np.arange(24.0).reshape(2, 3, 4),), {"axis": (1, 2), "keepdims": True}, "n is the product of the axes"),
         Sample((np.array([[7.0]]),), {"axis": 0}, "the mean of one number is that number"),
-        Sample((np.zeros((0, 3)),), {"axis": 1}, "no rows, no means"),
+        Sample((np.zeros((0, 3)),), {"axis": 1}, "no rows have no means, although n is 3"),
         Sample((np.zeros((2, 0)),), {"axis": 1}, "the mean of no numbers is not a number"),
     ),
     laws=("linear_in_x", "order_free", "shift_passes_through"),
     wrong={
         "forgets to divide": sum_vjp,
-        "divides by the number of all entries, and twice": lambda dy, y, x, axis=None, keepdims=False: (
-            spread(dy, x, axis) / x.size / x.size,
+        "divides by n twice": lambda dy, y, x, axis=None, keepdims=False: (
+            spread(dy, x, axis) / count(x.shape, axis) ** 2,
         ),
         "divides by n - 1": lambda dy, y, x, axis=None, keepdims=False: (
             spread(dy, x, axis) / np.maximum(count(x.shape, axis) - 1, 0.5),

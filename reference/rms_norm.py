@@ -10,8 +10,9 @@ With g = dxhat = dy * weight, the product with that matrix, which is symmetric, 
 
     dx = r (g - xhat mean(g xhat)):
 
-what is left of g when its component along xhat is taken out, because stretching a row changes nothing. Subtracting the
-mean, which is what layer normalisation does besides, turned out not to be needed; a shift of the row is seen here.
+what is left of g when its component along xhat is taken out, because stretching a row changes nothing (but for eps).
+Subtracting the mean, which is what layer normalisation does besides, turned out not to be needed; a shift of the row is
+seen here.
 weight is the same for every row, so its cotangent is a sum over rows: dweight = sum dy * xhat.
 """
 
@@ -27,7 +28,7 @@ from .op import Op, Sample
 
 
 def _mean(x: Array) -> Array:
-    return array_namespace(x).sum(x, axis=-1, keepdims=True) / x.shape[-1]  # (..., 1)
+    return array_namespace(x).sum(x, axis=-1, keepdims=True) / max(x.shape[-1], 1)  # (..., 1)
 
 
 def _normalize(x: Array, eps: float) -> tuple[Array, Array]:
@@ -129,6 +130,7 @@ RMS_NORM = Op(
         Sample((np.array([[5.0]]), np.array([2.0])), {}, "one entry: its sign times the weight"),
         Sample((_ROW, np.ones(3)), {"eps": 1.0}, "an eps that can be seen"),
         Sample((np.zeros((0, 3)), np.ones(3)), {}, "no rows: the sum over rows is zero"),
+        Sample((np.zeros((2, 0)), np.ones(0)), {}, "no features: nothing is divided by their number"),
     ),
     laws=("rows_independent", "scale_invariant", "linear_in_weight"),
     wrong={
@@ -143,5 +145,5 @@ RMS_NORM = Op(
     },
     tolerance=lambda x, weight, *, eps=1e-6: 8.0 + x.shape[-1],
     cost=lambda x, weight, *, eps=1e-6: (4 * x.size, 2 * x.size + weight.size),
-    source="Zhang and Sennrich 2019, Root Mean Square Layer Normalization, section 3",
+    source="Zhang and Sennrich 2019, Root Mean Square Layer Normalization, section 4",
 )

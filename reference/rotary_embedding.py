@@ -11,7 +11,7 @@ phi_s leaves in their inner product the difference alone: <R(phi_p) q, R(phi_s) 
 attention score sees how far apart two tokens are and not where they stand.
 
 The pairs are (i, i + h) as in GPT-NeoX and LLaMA; interleaved, they are the neighbours (2 i, 2 i + 1) of the paper. The
-weights before it can be permuted from one to the other; nothing else differs.
+rows of the projection that makes x can be permuted from one order to the other; nothing else differs.
 
 The map is linear, with an orthogonal matrix: R^T = R^-1. So the cotangent turns back, dx = R(-phi) dy, and a direction
 turns like x. The angles hold no input; nothing of x or y is read.

@@ -16,6 +16,8 @@ from .erf import ERF
 from .extremes import MAX, MIN
 from .gelu import GELU
 from .gelu_erf import GELU_ERF
+from .gru import GRU
+from .glove import GLOVE
 from .hyperbolic import ACOSH, ASINH, ATANH, COSH, SINH
 from .indexing import GETITEM, SCATTER_SLICE, TAKE
 from .joining import SPLIT, STACK
@@ -26,6 +28,7 @@ from .linear_cross_entropy import LINEAR_CROSS_ENTROPY
 from .log_softmax import LOG_SOFTMAX
 from .logarithms import EXPM1, LOG1P, LOG2, LOG10, LOGADDEXP
 from .logsumexp import LOGSUMEXP
+from .lstm import LSTM
 from .lstm_cell import LSTM_CELL
 from .mse import MSE
 from .op import Op
@@ -37,6 +40,7 @@ from .power import POWER
 from .products import CUMULATIVE_PROD, PROD
 from .reductions import MEAN, SUM
 from .rms_norm import RMS_NORM
+from .rnn import RNN
 from .rotary_embedding import ROTARY_EMBEDDING
 from .shape import BROADCAST_TO, CONCAT, PERMUTE_DIMS, RESHAPE
 from .softmax import SOFTMAX
@@ -51,9 +55,9 @@ ROWS: tuple[Op, ...] = (
     SUM, MEAN, MAX, MIN, VAR, PROD, LOGSUMEXP, CUMULATIVE_SUM, CUMULATIVE_PROD,
     RESHAPE, PERMUTE_DIMS, BROADCAST_TO, CONCAT, STACK, SPLIT, EXPAND_DIMS, SQUEEZE, FLIP, PAD, GETITEM, SCATTER_SLICE, TAKE,
     MATMUL, EINSUM, LINEAR, EMBEDDING, SCATTER_ROWS,
-    GELU, SOFTMAX, LOG_SOFTMAX, LAYER_NORM, CROSS_ENTROPY, DROPOUT, ATTENTION, PACKED_ATTENTION, LSTM_CELL,
+    GELU, SOFTMAX, LOG_SOFTMAX, LAYER_NORM, CROSS_ENTROPY, DROPOUT, ATTENTION, PACKED_ATTENTION, LSTM_CELL, LSTM, GRU, RNN,
     RMS_NORM, ADD_LAYER_NORM, ROTARY_EMBEDDING,
-    MSE, BINARY_CROSS_ENTROPY_WITH_LOGITS, KL_DIVERGENCE, LINEAR_CROSS_ENTROPY,
+    MSE, BINARY_CROSS_ENTROPY_WITH_LOGITS, KL_DIVERGENCE, LINEAR_CROSS_ENTROPY, GLOVE,
 )  # fmt: skip
 
 BY_NAME: dict[str, Op] = {op.name: op for op in ROWS}

@@ -12,8 +12,8 @@ f'(y) y' = 1. As in `elementwise.py` the Jacobian is diagonal: dx_i = f'(x_i) dy
     acos x    -1 / sqrt(1 - x^2)     asin x + acos x = pi/2
     atan x    1 / (1 + x^2)          (1 + tan^2 y) y' = 1
 
-1 - x^2 is computed as (1 - x)(1 + x): near x = 1 the rounding of x^2 would cost half of the digits, that of 1 - x costs
-none (Sterbenz: it is exact).
+1 - x^2 is computed as (1 - x)(1 + x): near x = 1 little is left of 1 - x^2 but the rounding error of x^2, while 1 - x is
+exact there (Sterbenz's lemma: so is every difference of two numbers of which neither is more than twice the other).
 """
 
 from __future__ import annotations
@@ -252,7 +252,7 @@ TAN = Op(
     wrong={
         "takes the slope of tanh": lambda dy, y, x: (dy * (1.0 - y * y),),
         "forgets to square": lambda dy, y, x: (dy * (1.0 + y),),
-        "divides by the square of the cosine's reciprocal": lambda dy, y, x: (dy / (1.0 + y * y),),
+        "divides where it should multiply": lambda dy, y, x: (dy / (1.0 + y * y),),
     },
     cost=lambda x: (x.size, 2 * x.size),
     source="DLMF section 4.20; array API standard 2024.12, tan",
@@ -306,7 +306,7 @@ ACOS = Op(
     wrong={
         "forgets the root": lambda dy, y, x: (-dy / (1.0 - x * x),),
         "forgets the minus sign": lambda dy, y, x: (dy / np.sqrt(1.0 - x * x),),
-        "takes the slope of acosh": lambda dy, y, x: (-dy / np.sqrt(1.0 + x * x),),
+        "takes the plus sign of the hyperbola": lambda dy, y, x: (-dy / np.sqrt(1.0 + x * x),),
     },
     cost=lambda x: (x.size, 2 * x.size),
     source="DLMF section 4.24; array API standard 2024.12, acos",

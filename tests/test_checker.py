@@ -195,7 +195,7 @@ def test_another_point_is_drawn_where_one_cannot_decide_and_the_report_says_so()
 
     row = replace(
         BY_NAME["exp"], name="abs", forward=np.abs, definition=definition, laws=(), samples=(), draw=draw,
-        vjp=lambda dy, y, x: (dy * np.sign(x),), jvp=lambda dxs, y, xs: dxs[0] * np.sign(xs[0]), reads=("x",),
+        vjp=lambda dy, y, x: (dy * np.sign(x),), jvp=lambda dxs, y, xs: dxs[0] * np.sign(xs[0]), reads=("x",), analytic=False,
     )  # fmt: skip
     report = check_op(row, samples=10, skip=("second order",))
     assert report.redrawn and "too poor to conclude" in report.redrawn[0]

@@ -5,9 +5,11 @@ from .encoder_decoder import TransformerDecoder, TransformerDecoderLayer, Transf
 from .layers import GELU, Dropout, Embedding, LayerNorm, Linear, ReLU, SiLU
 from .module import Module, ModuleList, Parameter, Sequential
 from .norms import RMSNorm
+from .recurrent import GRU, LSTM, RNN, GRUCell, LSTMCell, RNNCell
 from .transformer import MLP, SelfAttention, TransformerBlock
 
 __all__ = [
+    "GRU", "LSTM", "RNN", "GRUCell", "LSTMCell", "RNNCell",
     "GELU", "MLP", "Dropout", "Embedding", "LayerNorm", "Linear", "Module", "ModuleList", "MultiheadAttention",
     "Parameter", "RMSNorm", "ReLU", "SelfAttention", "Sequential", "SiLU", "TransformerBlock", "TransformerDecoder",
     "TransformerDecoderLayer", "TransformerEncoder", "TransformerEncoderLayer",

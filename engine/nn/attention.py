@@ -53,16 +53,21 @@ class MultiheadAttention(Module):
     ) -> Tensor:
         """query (B, T, C), key and value (B, S, C) -> (B, T, C). The key is the query, the value the key where left out.
 
+        A batch of one key and value is read by every entry of the batch of queries.
+
         mask: boolean, broadcasts to (B, num_heads, T, S), True takes part: a padding mask is (B, 1, 1, S). (PyTorch's
         masks say True for what is ignored.) causal: query i sees keys up to i + S - T.
         """
         key = query if key is None else key
         value = key if value is None else value
+        batch: Any = "batch"
         for name, x in (("query", query), ("key", key), ("value", value)):
-            if x.ndim != 3 or x.shape[-1] != self.embed_dim:
+            shape = tuple(getattr(x, "shape", ()))
+            if len(shape) != 3 or shape[-1] != self.embed_dim or (x is not query and shape[0] not in (1, batch)):
                 raise ValueError(
-                    f"MultiheadAttention: {name} has shape {x.shape}, but it must be (batch, length, {self.embed_dim})"
+                    f"MultiheadAttention: {name} has shape {shape}, but it must be ({batch}, length, {self.embed_dim})"
                 )
+            batch = query.shape[0]
         dropping = self.training and self.dropout.p > 0.0
         if key is query and value is key:
             if mask is None and not dropping:

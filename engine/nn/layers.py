@@ -9,6 +9,7 @@ import numpy as np
 
 from .. import random
 from ..ops import dropout, embedding, gelu, layer_norm, linear, relu, silu
+from ..ops.shape import optional_integer
 from ..tensor import Tensor
 from .module import Module, Parameter
 
@@ -50,6 +51,7 @@ class Embedding(Module):
 
     def __init__(self, num_embeddings: int, embedding_dim: int, padding_idx: int | None = None) -> None:
         positive("Embedding", num_embeddings=num_embeddings, embedding_dim=embedding_dim)
+        padding_idx = optional_integer("Embedding", "padding_idx", padding_idx)
         if padding_idx is not None and not -num_embeddings <= padding_idx < num_embeddings:
             raise ValueError(f"Embedding: padding_idx is {padding_idx}, but there are {num_embeddings} embeddings")
         self.num_embeddings, self.embedding_dim = num_embeddings, embedding_dim

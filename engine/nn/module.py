@@ -143,6 +143,8 @@ class ModuleList(Module):
             self.append(module)
 
     def append(self, module: Module) -> ModuleList:
+        if not isinstance(module, Module):
+            raise TypeError(f"{type(self).__name__}: got a {type(module).__name__}, but it holds Modules")
         setattr(self, str(self._n), module)
         self._n += 1
         return self

@@ -9,7 +9,7 @@ from typing import Any
 
 from ..ops import attention, packed_attention, permute_dims, reshape
 from ..tensor import Tensor
-from .layers import GELU, Dropout, LayerNorm, Linear
+from .layers import GELU, Dropout, LayerNorm, Linear, positive
 from .module import Module
 
 
@@ -21,7 +21,8 @@ class SelfAttention(Module):
     """
 
     def __init__(self, n_embd: int, n_head: int, bias: bool = True, causal: bool = False) -> None:
-        if n_head < 1 or n_embd % n_head:
+        positive("SelfAttention", n_embd=n_embd, n_head=n_head)
+        if n_embd % n_head:
             raise ValueError(f"SelfAttention: n_embd is {n_embd}, which n_head {n_head} does not divide")
         self.n_head, self.causal = n_head, causal
         self.c_attn = Linear(n_embd, 3 * n_embd, bias)
@@ -53,7 +54,10 @@ class MLP(Module):
 
 
 class TransformerBlock(Module):
-    """x + attention(norm(x)), then x + mlp(norm(x)): (B, T, C) -> (B, T, C)."""
+    """x + attention(norm(x)), then x + mlp(norm(x)): (B, T, C) -> (B, T, C).
+
+    d_ff: the width of the MLP's hidden layer, 4 C unless given. dropout: of both branches. mask: as in SelfAttention.
+    """
 
     def __init__(
         self,
@@ -69,7 +73,7 @@ class TransformerBlock(Module):
         self.ln_1 = LayerNorm(n_embd, eps, bias)
         self.attn = SelfAttention(n_embd, n_head, bias, causal)
         self.ln_2 = LayerNorm(n_embd, eps, bias)
-        self.mlp = MLP(n_embd, d_ff or 4 * n_embd, bias)
+        self.mlp = MLP(n_embd, 4 * n_embd if d_ff is None else d_ff, bias)
         self.dropout = Dropout(dropout)
 
     def forward(self, x: Tensor, mask: Any = None) -> Tensor:

@@ -9,6 +9,7 @@ from . import (
     losses,
     manipulation,
     products,
+    recurrent,
     reductions,
     searching,
     shape,
@@ -23,6 +24,7 @@ from .losses import *
 from .manipulation import *
 from .namespace import NUMPY, Namespace
 from .products import *
+from .recurrent import *
 from .reductions import *
 from .searching import *
 from .shape import *
@@ -35,6 +37,7 @@ __all__ += elementary.__all__
 __all__ += elementwise.__all__
 __all__ += losses.__all__
 __all__ += products.__all__
+__all__ += recurrent.__all__
 __all__ += reductions.__all__
 __all__ += shape.__all__
 __all__ += inspection.__all__

@@ -1,6 +1,11 @@
-"""What stands between two linear layers: nonlinearities, and dropout. Formulas: reference/activations.py, gelu.py ..."""
+"""What stands between two linear layers: nonlinearities, and dropout. Each is applied to every entry: the shape of x stays.
+
+Formulas: reference/activations.py, erf.py, gelu.py, gelu_erf.py and dropout.py.
+"""
 
 from __future__ import annotations
+
+from numbers import Real
 
 import numpy as np
 
@@ -56,6 +61,6 @@ def dropout(x: Operand, mask: Operand, *, p: float) -> Tensor:
 
     p: the probability with which an element was dropped, 0 <= p < 1.
     """
-    if not 0.0 <= p < 1.0:
-        raise ValueError(f"dropout: p is {p}, but a probability of dropping must be at least 0 and below 1")
+    if not isinstance(p, Real) or not 0.0 <= p < 1.0:
+        raise ValueError(f"dropout: p is {p!r}, but a probability of dropping must be at least 0 and below 1")
     return apply(t.DROPOUT, x, mask if isinstance(mask, Tensor) else Tensor(np.asarray(mask), copy=False), p=float(p))

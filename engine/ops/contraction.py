@@ -1,4 +1,4 @@
-"""Sums of products over named axes. Formula: reference/einsum.py."""
+"""Sums of products over pairs of axes, all of them by einsum. Formula: reference/einsum.py."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from ...reference import table as t
 from ..tensor import Tensor, apply
 from .elementwise import Operand, with_axes
 from .reductions import normal_axis
-from .shape import permute_dims
+from .shape import integer, permute_dims
 
 __all__ = ["einsum", "tensordot", "vecdot"]
 
@@ -37,9 +37,11 @@ def tensordot(x1: Operand, x2: Operand, /, *, axes: int | tuple[Sequence[int], S
         if not 0 <= axes <= min(x1.ndim, x2.ndim):
             raise ValueError(f"tensordot: axes is {axes}, but x1 has {x1.ndim} axes and x2 {x2.ndim}")
         axes = tuple(range(x1.ndim - axes, x1.ndim)), tuple(range(axes))
-    if not isinstance(axes, (tuple, list)) or len(axes) != 2:
+    lists = (tuple, list)
+    if not isinstance(axes, lists) or len(axes) != 2 or not all(isinstance(a, lists) for a in axes):
         raise TypeError(f"tensordot: axes is {axes!r}, but it must be a number, or axes of x1 and axes of x2")
-    first, second = (normal_axis("tensordot", tuple(a), x.ndim) for a, x in zip(axes, (x1, x2), strict=True))
+    first = normal_axis("tensordot", tuple(axes[0]), x1.ndim, "x1")
+    second = normal_axis("tensordot", tuple(axes[1]), x2.ndim, "x2")
     if [x1.shape[a] for a in first] != [x2.shape[a] for a in second]:
         shapes = f"x1 has shape {tuple(x1.shape)} and x2 {tuple(x2.shape)}"
         raise ValueError(
@@ -56,7 +58,7 @@ def vecdot(x1: Operand, x2: Operand, /, *, axis: int = -1) -> Tensor:
     """Inner products of the vectors along `axis` (counted from the end); all other axes broadcast."""
     x1, x2 = with_axes("vecdot", x1), with_axes("vecdot", x2)
     axes = min(x1.ndim, x2.ndim)
-    if not -axes <= axis < 0:
+    if not -axes <= integer("vecdot", "axis", axis) < 0:
         raise ValueError(f"vecdot: axis is {axis}, but it is counted from the end, and x1 and x2 share {axes} axes")
     if x1.shape[axis] != x2.shape[axis]:
         raise ValueError(

@@ -18,13 +18,17 @@ class Creation:
     def arange(
         self, start: float, /, stop: float | None = None, step: float = 1, *, dtype: Any = None, device: Any = None
     ) -> Tensor:
-        """start, start + step, ... below stop; from 0 to start where stop is None."""
+        """start, start + step, ... as far as stop, which is left out; from 0 as far as start where stop is None."""
+        if step == 0:
+            raise ValueError("arange: step is 0, but it must lead from start to stop")
         if stop is None:
             start, stop = 0, start
         return self._new(self._xp.arange(start, stop, step, dtype=dtype, device=device), dtype)
 
     def asarray(self, obj: Any, /, *, dtype: Any = None, device: Any = None, copy: bool | None = None) -> Tensor:
         """A Tensor of the given numbers: `obj` itself where it is one of that dtype and copy is not True."""
+        if device not in (None, "cpu"):
+            raise ValueError(f"asarray: device is {device!r}, but there is only 'cpu'")
         if isinstance(obj, Tensor) and not copy:
             if dtype is None or obj.dtype == dtype:
                 return obj

@@ -1,5 +1,8 @@
-"""More functions of one number or two: roots, logarithms, circles. Formulas: reference/trigonometric.py, hyperbolic.py,
-logarithms.py, polar.py and piecewise.py."""
+"""More functions of one number or two: circles, hyperbolas, logarithms, pieces of straight lines.
+
+Each is applied to every entry: the result has the shape of x, or that to which x1 and x2 broadcast. Formulas:
+reference/trigonometric.py, hyperbolic.py, logarithms.py, polar.py and piecewise.py.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +13,8 @@ import numpy as np
 from ...reference import table as t
 from ..door import SCALARS, operand
 from ..tensor import Tensor, apply, plain
-from .elementwise import Operand, divide, multiply, negative, where
+from .elementwise import Operand, divide, multiply, negative, where, with_axes
+from .manipulation import common_shape
 
 __all__ = [
     "abs",
@@ -118,12 +122,12 @@ def atanh(x: Operand, /) -> Tensor:
 
 
 def expm1(x: Operand, /) -> Tensor:
-    """e ** x - 1, exact for a small x too."""
+    """e^x - 1, with all digits for a small x too."""
     return apply(t.EXPM1, x)
 
 
 def log1p(x: Operand, /) -> Tensor:
-    """The natural logarithm of 1 + x, exact for a small x too; -inf at -1, NaN below."""
+    """The natural logarithm of 1 + x, with all digits for a small x too; -inf at -1, NaN below."""
     return apply(t.LOG1P, x)
 
 
@@ -138,7 +142,7 @@ def log10(x: Operand, /) -> Tensor:
 
 
 def logaddexp(x1: Operand, x2: Operand, /) -> Tensor:
-    """The logarithm of e ** x1 + e ** x2, without overflow; equal infinities share the gradient equally."""
+    """The logarithm of e^x1 + e^x2, without overflow; equal infinities share the gradient equally."""
     return apply(t.LOGADDEXP, x1, x2)
 
 
@@ -169,6 +173,7 @@ def clip(x: Operand, /, min: Operand | None = None, max: Operand | None = None) 
     low, high = bounds
     if all(type(b) in SCALARS for b in bounds):
         return apply(t.CLIP, x, min=low, max=high)
+    common_shape("clip", [a for a in (x, low, high) if hasattr(a, "shape")])
     y = x
     if low is not None:
         y = where(_beyond(np.less, y, low), low, y)
@@ -205,5 +210,9 @@ def positive(x: Operand, /) -> Tensor:
 
 def copysign(x1: Operand, x2: Operand, /) -> Tensor:
     """The size of x1 with the sign of x2, that of -0.0 and NaN included; x2 has no gradient."""
+    x1, x2 = with_axes("copysign", x1), with_axes("copysign", x2)
+    common_shape("copysign", [x1, x2])
+    if x1.dtype.kind == "b":
+        raise TypeError("copysign: x1 is bool, but only numbers have a sign")
     size = abs(x1)
     return where(plain(np.signbit, x2), negative(size), size)

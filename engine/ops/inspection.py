@@ -27,13 +27,19 @@ def can_cast(from_: Any, to: Any, /) -> bool:
 
 
 def finfo(type: Any, /) -> Any:
-    """Limits of a floating point dtype, or of an array's."""
-    return np.finfo(_dtype(type))
+    """Limits of a floating point dtype, or of an array's. TypeError for another dtype."""
+    dtype = np.dtype(_dtype(type))
+    if dtype.kind != "f":
+        raise TypeError(f"finfo: got {dtype.name}, but it must be a floating point dtype; see iinfo")
+    return np.finfo(dtype)
 
 
 def iinfo(type: Any, /) -> Any:
-    """Limits of an integer dtype, or of an array's."""
-    return np.iinfo(_dtype(type))
+    """Limits of an integer dtype, or of an array's. TypeError for another dtype."""
+    dtype = np.dtype(_dtype(type))
+    if dtype.kind not in "iu":
+        raise TypeError(f"iinfo: got {dtype.name}, but it must be an integer dtype; see finfo")
+    return np.iinfo(dtype)
 
 
 def _dtype(x: Any) -> Any:

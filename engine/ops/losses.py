@@ -6,10 +6,10 @@ from ...reference import table as t
 from ..door import operand
 from ..tensor import Tensor, apply
 from .elementwise import Operand, with_axes
-from .shape import checked, optional_integer
+from .shape import checked, number, optional_integer
 
 __all__ = [
-    "binary_cross_entropy_with_logits", "cross_entropy", "kl_divergence", "linear_cross_entropy", "mse",
+    "binary_cross_entropy_with_logits", "cross_entropy", "glove", "kl_divergence", "linear_cross_entropy", "mse",
 ]  # fmt: skip
 
 
@@ -18,13 +18,18 @@ def cross_entropy(
 ) -> Tensor:
     """Mean over all rows of -log softmax(logits)[target]. logits (..., v), targets (...) integers -> one number.
 
+    IndexError where a target is no class; ValueError where there is no row or no class, as a mean needs one.
+
     ignore_index: rows with this target, which may be any integer, do not count; the loss is 0 where none does.
     label_smoothing: this share of every target, from 0 to 1, is spread evenly over all classes.
     """
     logits = with_axes("cross_entropy", logits)
+    if logits.ndim < 1:
+        raise ValueError("cross_entropy: logits has shape (), but it needs an axis of classes")
     ignored = optional_integer("cross_entropy", "ignore_index", ignore_index)
     ids = checked("cross_entropy", "targets", targets, "logits", logits.shape[-1], "classes", besides=ignored)
-    return apply(t.CROSS_ENTROPY, logits, ids, ignore_index=ignored, label_smoothing=label_smoothing)
+    smoothing = number("cross_entropy", "label_smoothing", label_smoothing, "a number from 0 to 1")
+    return apply(t.CROSS_ENTROPY, logits, ids, ignore_index=ignored, label_smoothing=smoothing)
 
 
 def linear_cross_entropy(
@@ -40,6 +45,7 @@ def linear_cross_entropy(
     """cross_entropy(linear(x, weight, bias), targets), without a need to keep the logits.
 
     x (..., c), weight (c, v), or (v, c) where `transposed`, targets (...) integers, bias (v) -> one number.
+    ignore_index and label_smoothing are as in cross_entropy.
     """
     op = "linear_cross_entropy"
     weight = with_axes(op, weight)
@@ -52,7 +58,7 @@ def linear_cross_entropy(
         t.LINEAR_CROSS_ENTROPY,
         *arguments,
         ignore_index=ignored,
-        label_smoothing=label_smoothing,
+        label_smoothing=number(op, "label_smoothing", label_smoothing, "a number from 0 to 1"),
         transposed=transposed,
     )
 
@@ -83,6 +89,20 @@ def kl_divergence(log_q: Operand, target: Operand, *, log_target: bool = False, 
     """
     op = "kl_divergence"
     return apply(t.KL_DIVERGENCE, *_pair(op, log_q, target), log_target=log_target, reduction=reduction)
+
+
+def glove(
+    w: Operand, w_context: Operand, b: Operand, b_context: Operand, i: Operand, j: Operand, x: Operand,
+    *, x_max: float = 100.0, alpha: float = 0.75,
+) -> Tensor:  # fmt: skip
+    """Sum over pairs of f(x) (w_i . w~_j + b_i + b~_j - log x)^2, f(x) = min(1, (x / x_max)^alpha): GloVe's objective.
+
+    w (v, d) and b (v,): vectors and biases of words; w_context (u, d) and b_context (u,): of words as contexts; i and j
+    (n,) integers, x (n,) how often i and j met -> one number. Differentiable in the first four.
+    """
+    words = checked("glove", "i", i, "w", len(with_axes("glove", w)), "words")
+    contexts = checked("glove", "j", j, "w_context", len(with_axes("glove", w_context)), "contexts")
+    return apply(t.GLOVE, w, w_context, b, b_context, words, contexts, x, x_max=x_max, alpha=alpha)
 
 
 def _pair(op: str, *xs: Operand) -> list[Tensor]:

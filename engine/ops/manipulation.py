@@ -1,16 +1,15 @@
-"""The array API"s ways to move numbers about, made of rows, so that all of it can be differentiated."""
+"""The array API's ways to move numbers about. All are made of rows, so that all can be differentiated."""
 
 from __future__ import annotations
 
-from operator import index
 from typing import Any
 
 import numpy as np
 
 from ..tensor import Tensor, plain
 from .elementwise import Operand, subtract, where, with_axes
-from .reductions import normal_axis
-from .shape import broadcast_to, concat, getitem, permute_dims, reshape, take
+from .reductions import normal_axis, one_axis
+from .shape import broadcast_to, concat, getitem, integer, permute_dims, reshape, take
 
 __all__ = ["broadcast_arrays", "diff", "meshgrid", "moveaxis", "repeat", "roll", "tile", "tril", "triu", "unstack"]
 
@@ -37,8 +36,8 @@ def roll(x: Operand, /, shift: int | tuple[int, ...], *, axis: int | tuple[int, 
     shifts = shift if isinstance(shift, tuple) else (shift,) * len(axes)
     if len(shifts) != len(axes):
         raise ValueError(f"roll: shift is {shift}, but axis {axis} names {len(axes)} axes")
-    for by, a in zip(shifts, (normal_axis("roll", a, x.ndim) for a in axes), strict=True):
-        at = x.shape[a] - by % max(x.shape[a], 1)
+    for by, a in zip(shifts, (one_axis("roll", a, x.ndim) for a in axes), strict=True):
+        at = x.shape[a] - integer("roll", "shift", by) % max(x.shape[a], 1)
         before = (slice(None),) * a
         x = concat([getitem(x, (*before, slice(at, None))), getitem(x, (*before, slice(0, at)))], axis=a)
     return x if isinstance(x, Tensor) else Tensor(x)
@@ -49,7 +48,7 @@ def repeat(x: Operand, repeats: Any, /, *, axis: int | None = None) -> Tensor:
     x = with_axes("repeat", x)
     if axis is None:
         return repeat(reshape(x, (x.size,)), repeats, axis=0)
-    axis = normal_axis("repeat", axis, x.ndim)
+    axis = one_axis("repeat", axis, x.ndim)
     times = np.asarray(repeats.data if isinstance(repeats, Tensor) else repeats)
     if times.dtype.kind not in "iu" or times.ndim > 1 or times.size not in (1, x.shape[axis]) or np.any(times < 0):
         raise ValueError(
@@ -61,9 +60,11 @@ def repeat(x: Operand, repeats: Any, /, *, axis: int | None = None) -> Tensor:
 def tile(x: Operand, repetitions: tuple[int, ...], /) -> Tensor:
     """Copies of x laid side by side, repetitions[i] of them along axis i; axes are counted from the last."""
     x = with_axes("tile", x)
+    if not isinstance(repetitions, (tuple, list)):
+        raise TypeError(f"tile: repetitions is {repetitions!r}, but it must be a tuple of integers")
     ndim = max(x.ndim, len(repetitions))
     shape = (*(1,) * (ndim - x.ndim), *x.shape)
-    times = (*(1,) * (ndim - len(repetitions)), *map(index, repetitions))
+    times = (*(1,) * (ndim - len(repetitions)), *(integer("tile", "an entry of repetitions", n) for n in repetitions))
     if min(times, default=0) < 0:
         raise ValueError(f"tile: repetitions is {repetitions}, but none may be below 0")
     apart = reshape(x, tuple(n for length in shape for n in (1, length)))
@@ -74,7 +75,7 @@ def tile(x: Operand, repetitions: tuple[int, ...], /) -> Tensor:
 def unstack(x: Operand, /, *, axis: int = 0) -> tuple[Tensor, ...]:
     """The slices of x along `axis`, without that axis."""
     x = with_axes("unstack", x)
-    before = (slice(None),) * normal_axis("unstack", axis, x.ndim)
+    before = (slice(None),) * one_axis("unstack", axis, x.ndim)
     return tuple(getitem(x, (*before, i)) for i in range(x.shape[len(before)]))
 
 
@@ -127,7 +128,7 @@ def _triangle(op: str, x: Operand, k: int, compare: Any) -> Tensor:
     if x.ndim < 2:
         raise ValueError(f"{op}: x has shape {tuple(x.shape)}, but it needs two axes")
     i, j = np.arange(x.shape[-2])[:, None], np.arange(x.shape[-1])[None, :]
-    return where(Tensor(compare(j, i + k), copy=False), x, np.zeros((), x.dtype).item())
+    return where(Tensor(compare(j, i + integer(op, "k", k)), copy=False), x, np.zeros((), x.dtype).item())
 
 
 def diff(
@@ -135,8 +136,8 @@ def diff(
 ) -> Tensor:
     """Differences of neighbours along `axis`, taken n times; `prepend` and `append` are put at its ends before."""
     x = with_axes("diff", x)
-    axis = normal_axis("diff", axis, x.ndim)
-    if index(n) < 0:
+    axis = one_axis("diff", axis, x.ndim)
+    if integer("diff", "n", n) < 0:
         raise ValueError(f"diff: n is {n}, but differences are taken at least 0 times")
     parts = [part for part in (prepend, x, append) if part is not None]
     x = concat(parts, axis=axis) if len(parts) > 1 else x

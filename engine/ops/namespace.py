@@ -21,6 +21,7 @@ from . import (
     losses,
     manipulation,
     products,
+    recurrent,
     reductions,
     searching,
     shape,
@@ -41,7 +42,7 @@ _CONSTANTS = (
 )  # fmt: skip
 _MODULES = (
     activations, contraction, elementary, elementwise, losses, products, inspection, manipulation,
-    reductions, searching, shape, transformer,
+    recurrent, reductions, searching, shape, transformer,
 )  # fmt: skip
 
 

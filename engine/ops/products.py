@@ -7,7 +7,7 @@ from typing import Any
 from ...reference import table as t
 from ..tensor import Tensor, apply
 from .elementwise import Operand, with_axes
-from .shape import checked, constant, optional_integer, reshape
+from .shape import checked, constant, integer, number, optional_integer, reshape
 
 __all__ = ["attention", "embedding", "linear", "lstm_cell", "matmul", "packed_attention", "scatter_rows"]
 
@@ -47,6 +47,9 @@ def embedding(weight: Operand, ids: Operand, *, padding_idx: int | None = None) 
 
 def scatter_rows(x: Operand, ids: Operand, *, n: int) -> Tensor:
     """(n, c) whose row v is the sum of the rows r of x (R, c) with ids[r] == v: the transpose of embedding."""
+    n = integer("scatter_rows", "n", n)
+    if n < 0:
+        raise ValueError(f"scatter_rows: n is {n}, but it must be at least 0")
     return apply(t.SCATTER_ROWS, x, checked("scatter_rows", "ids", ids, "the result", n, "rows"), n=n)
 
 
@@ -67,9 +70,10 @@ def attention(
     mask: boolean, broadcasts to (..., t, s); True takes part. bias: floating point, likewise; -inf takes no part.
     Query i stands at the position i + s - t, among keys 0 to s - 1. causal: it sees keys up to there. window: it sees keys
     less than `window` positions away. A query that may see nothing gives zeros.
-    scale: 1/sqrt(d) where None.
+    scale: a number, 1/sqrt(d) where None.
     grouped: q (..., H, t, d) has a multiple of the G heads of k and v (..., G, s, d); head h reads key head h // (H // G).
     """
+    scale = None if scale is None else number("attention", "scale", scale, "a number or None")
     given: tuple[Any, ...] = (q, k, v)
     if mask is not None or bias is not None:
         given = (*given, None if mask is None else constant(mask))
@@ -80,7 +84,7 @@ def attention(
 
 def packed_attention(qkv: Operand, *, n_head: int, causal: bool = True) -> Tensor:
     """Self-attention of n_head heads on queries, keys and values that lie side by side: (B, T, 3C) -> (B, T, C)."""
-    return apply(t.PACKED_ATTENTION, qkv, n_head=n_head, causal=causal)
+    return apply(t.PACKED_ATTENTION, qkv, n_head=integer("packed_attention", "n_head", n_head), causal=causal)
 
 
 def lstm_cell(x: Operand, h: Operand, c: Operand, w: Operand, u: Operand, b: Operand) -> tuple[Tensor, Tensor]:

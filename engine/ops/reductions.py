@@ -1,14 +1,21 @@
 """Many numbers in, one number out along some axes; and what is made of such sums. Formulas: reference/reductions.py,
-extremes.py, variance.py, products.py, cumulative_sum.py, logsumexp.py, softmax.py, log_softmax.py."""
+extremes.py, variance.py, products.py, cumulative_sum.py, logsumexp.py, softmax.py, log_softmax.py.
+
+`axis` is an int, a tuple of ints, or None for all axes; the reduced ones are gone from the result, or have length 1 where
+`keepdims`. ValueError where x has no such axis.
+"""
 
 from __future__ import annotations
 
 from numbers import Real
+from operator import index
 from typing import Any
+
+import numpy as np
 
 from ...reference import table as t
 from ...reference.op import Op
-from ..tensor import Tensor, apply
+from ..tensor import Tensor, apply, plain
 from .elementwise import Operand, astype, sqrt, where, with_axes
 
 __all__ = [
@@ -19,18 +26,29 @@ __all__ = [
 Axis = Any  # None for all axes, an int, or a tuple of ints
 
 
-def normal_axis(op: str, axis: Axis, ndim: int) -> Axis:
+def normal_axis(op: str, axis: Axis, ndim: int, whose: str = "x") -> Axis:
     """The same axes counted from the front; one sentence where there is no such axis."""
     if axis is None:
         return None
     if isinstance(axis, tuple):
-        found = tuple(normal_axis(op, a, ndim) for a in axis)
+        found = tuple(one_axis(op, a, ndim, whose) for a in axis)
         if len(set(found)) < len(found):
             raise ValueError(f"{op}: axis is {axis}, which names an axis twice")
         return found
-    if not isinstance(axis, int) or not -ndim <= axis < ndim:
-        raise ValueError(f"{op}: axis is {axis!r}, but x has {ndim} axes")
-    return axis % ndim
+    return one_axis(op, axis, ndim, whose, wanted="an integer, a tuple of integers or None")
+
+
+def one_axis(op: str, axis: Any, ndim: int, whose: str = "x", wanted: str = "an integer") -> int:
+    """A single axis of what has `ndim` of them, counted from the front; one sentence where it is none."""
+    try:
+        if isinstance(axis, bool):
+            raise TypeError
+        found = index(axis)
+    except TypeError:
+        raise TypeError(f"{op}: axis is {axis!r}, but it must be {wanted}") from None
+    if not -ndim <= found < ndim:
+        raise ValueError(f"{op}: axis is {found}, but {whose} has {ndim} axes")
+    return found % ndim
 
 
 def _in_dtype(op: Op, x: Any, dtype: Any, **params: Any) -> Tensor:
@@ -61,10 +79,14 @@ def mean(x: Operand, *, axis: Axis = None, keepdims: bool = False) -> Tensor:
 
 def var(x: Operand, *, axis: Axis = None, correction: float = 0.0, keepdims: bool = False) -> Tensor:
     """The variance along `axis`: squared deviations from the mean, summed and divided by n - correction."""
-    x = with_axes("var", x)
-    axis = normal_axis("var", axis, x.ndim)
+    return _variance("var", x, axis, correction, keepdims)
+
+
+def _variance(op: str, x: Operand, axis: Axis, correction: Any, keepdims: bool) -> Tensor:
+    x = with_axes(op, x)
+    axis = normal_axis(op, axis, x.ndim)
     if not isinstance(correction, Real):
-        raise TypeError(f"var: correction is {correction!r}, but it must be a number")
+        raise TypeError(f"{op}: correction is {correction!r}, but it must be a number")
     return apply(t.VAR, x, axis=axis, correction=float(correction), keepdims=keepdims)
 
 
@@ -73,9 +95,13 @@ def std(x: Operand, *, axis: Axis = None, correction: float = 0.0, keepdims: boo
 
     Where all numbers are equal it has a kink, like |x| at 0: of its subgradients there, 0 is taken.
     """
-    y = var(with_axes("std", x), axis=axis, correction=correction, keepdims=keepdims)
-    equal = y == 0.0
-    return where(equal, 0.0, sqrt(where(equal, 1.0, y)))  # the 1.0 keeps the root's infinite slope at 0 out of it
+    x = with_axes("std", x)
+    y = _variance("std", x, axis, correction, keepdims)
+    kink = y == 0.0
+    if x.size:  # the mean of 0.1, 0.1, 0.1 is not 0.1: rounding gives equal numbers a variance just above 0
+        width = plain(np.ptp, x, axis=normal_axis("std", axis, x.ndim), keepdims=keepdims)
+        kink = kink | ((width == 0.0) & plain(np.isfinite, y))
+    return where(kink, 0.0, sqrt(where(kink, 1.0, y)))  # the 1.0 keeps the root's infinite slope at 0 out of it
 
 
 def max(x: Operand, *, axis: Axis = None, keepdims: bool = False) -> Tensor:
@@ -93,25 +119,25 @@ def min(x: Operand, *, axis: Axis = None, keepdims: bool = False) -> Tensor:
 def cumulative_sum(x: Operand, *, axis: int | None = None, dtype: Any = None, include_initial: bool = False) -> Tensor:
     """Running totals along `axis`, after a 0 where `include_initial`; the axis may be left out where x has only one."""
     x = with_axes("cumulative_sum", x)
-    axis = _one_axis("cumulative_sum", axis, x.ndim)
+    axis = _scan_axis("cumulative_sum", axis, x.ndim)
     return _in_dtype(t.CUMULATIVE_SUM, x, dtype, axis=axis, include_initial=include_initial)
 
 
 def cumulative_prod(x: Operand, *, axis: int | None = None, dtype: Any = None, include_initial: bool = False) -> Tensor:
     """Running products along `axis`, after a 1 where `include_initial`; the axis may be left out where x has only one."""
     x = with_axes("cumulative_prod", x)
-    axis = _one_axis("cumulative_prod", axis, x.ndim)
+    axis = _scan_axis("cumulative_prod", axis, x.ndim)
     return _in_dtype(t.CUMULATIVE_PROD, x, dtype, axis=axis, include_initial=include_initial)
 
 
-def _one_axis(op: str, axis: int | None, ndim: int) -> int:
+def _scan_axis(op: str, axis: int | None, ndim: int) -> int:
     if axis is None:
         if ndim != 1:
             raise ValueError(f"{op}: x has {ndim} axes, so say along which: {op}(x, axis=...)")
         return 0
     if isinstance(axis, tuple):
         raise ValueError(f"{op}: axis is {axis}, but it runs along a single axis")
-    return normal_axis(op, axis, ndim)
+    return one_axis(op, axis, ndim)
 
 
 def logsumexp(x: Operand, *, axis: Axis = None, keepdims: bool = False) -> Tensor:
@@ -121,12 +147,12 @@ def logsumexp(x: Operand, *, axis: Axis = None, keepdims: bool = False) -> Tenso
 
 
 def softmax(x: Operand, *, axis: int = -1) -> Tensor:
-    """exp(x) / sum exp(x) along `axis`, whose entries sum to one."""
+    """exp(x) / sum exp(x) along a single `axis`: numbers between 0 and 1 that sum to one. The shape of x."""
     x = with_axes("softmax", x)
-    return apply(t.SOFTMAX, x, axis=normal_axis("softmax", axis, x.ndim))
+    return apply(t.SOFTMAX, x, axis=one_axis("softmax", axis, x.ndim))
 
 
 def log_softmax(x: Operand, *, axis: int = -1) -> Tensor:
-    """log softmax(x) along `axis`; also where a probability would underflow to zero."""
+    """log softmax(x) along a single `axis`; also where a probability would underflow to zero. The shape of x."""
     x = with_axes("log_softmax", x)
-    return apply(t.LOG_SOFTMAX, x, axis=normal_axis("log_softmax", axis, x.ndim))
+    return apply(t.LOG_SOFTMAX, x, axis=one_axis("log_softmax", axis, x.ndim))

@@ -9,7 +9,7 @@ import numpy as np
 from ..tensor import Tensor, wrap
 from .elementwise import Operand, with_axes
 from .manipulation import common_shape
-from .reductions import normal_axis
+from .reductions import normal_axis, one_axis
 from .shape import broadcast_to, constant, reshape, take
 
 __all__ = [
@@ -31,9 +31,12 @@ __all__ = [
 
 
 def argsort(x: Operand, /, *, axis: int = -1, descending: bool = False, stable: bool = True) -> Tensor:
-    """The places in x of its numbers in order along `axis`; equal ones keep their order. NaN counts as the largest."""
+    """The places in x of its numbers in order along `axis`. NaN counts as the largest.
+
+    Equal numbers keep their order, whether `stable` asks for it or not.
+    """
     x = with_axes("argsort", x)
-    axis = normal_axis("argsort", axis, x.ndim)
+    axis = one_axis("argsort", axis, x.ndim)
     a = x.data if isinstance(x, Tensor) else x
     if not descending:
         return wrap(np.argsort(a, axis=axis, kind="stable"))
@@ -43,6 +46,8 @@ def argsort(x: Operand, /, *, axis: int = -1, descending: bool = False, stable: 
 
 def sort(x: Operand, /, *, axis: int = -1, descending: bool = False, stable: bool = True) -> Tensor:
     """The numbers of x in order along `axis`; each takes its gradient with it."""
+    x = with_axes("sort", x)
+    axis = one_axis("sort", axis, x.ndim)
     return take_along_axis(x, argsort(x, axis=axis, descending=descending, stable=stable), axis=axis)
 
 
@@ -52,7 +57,7 @@ def take_along_axis(x: Operand, indices: Operand, /, *, axis: int = -1) -> Tenso
     indices: integers, with as many axes as x; the other axes broadcast. IndexError where one is not a place of x.
     """
     x, ids = with_axes("take_along_axis", x), constant(indices).data
-    axis = normal_axis("take_along_axis", axis, x.ndim)
+    axis = one_axis("take_along_axis", axis, x.ndim)
     if ids.ndim != x.ndim or ids.dtype.kind not in "iu":
         raise ValueError(
             f"take_along_axis: indices is {ids.dtype.name} {ids.shape}, but it must hold integers in as many axes as x "
@@ -84,7 +89,7 @@ def argmin(x: Operand, /, *, axis: int | None = None, keepdims: bool = False) ->
 
 def _placed(op: str, function: Any, x: Operand, axis: int | None, keepdims: bool) -> Tensor:
     a = constant(x).data
-    axis = normal_axis(op, axis, a.ndim)
+    axis = None if axis is None else one_axis(op, axis, a.ndim)
     if a.size == 0 and (axis is None or a.shape[axis] == 0):
         raise ValueError(f"{op}: x has shape {a.shape}, but a place needs at least one number")
     return wrap(function(a, axis=axis, keepdims=keepdims))
@@ -109,9 +114,18 @@ def count_nonzero(x: Operand, /, *, axis: int | tuple[int, ...] | None = None, k
 
 
 def searchsorted(x1: Operand, x2: Operand, /, *, side: str = "left", sorter: Operand | None = None) -> Tensor:
-    """Where each number of x2 would have to stand in the sorted x1 (or in x1[sorter])."""
-    order = None if sorter is None else constant(sorter).data
-    return wrap(np.searchsorted(constant(x1).data, constant(x2).data, side=side, sorter=order))  # type: ignore[call-overload]
+    """Where each number of x2 would have to stand in x1, which is sorted, or becomes so by `sorter` (as argsort gives it).
+
+    side: "left" for the place in front of equal numbers, "right" for the one behind them.
+    """
+    a, order = constant(x1).data, None if sorter is None else constant(sorter).data
+    if a.ndim != 1:
+        raise ValueError(f"searchsorted: x1 has shape {a.shape}, but it must have one axis")
+    if side not in ("left", "right"):
+        raise ValueError(f"searchsorted: side is {side!r}, but it must be 'left' or 'right'")
+    if order is not None and (order.dtype.kind not in "iu" or order.shape != a.shape):
+        raise ValueError(f"searchsorted: sorter is {order.dtype.name} {order.shape}, but x1 needs {a.size} integers")
+    return wrap(np.searchsorted(a, constant(x2).data, side=side, sorter=order))  # type: ignore[call-overload]
 
 
 def nonzero(x: Operand, /) -> tuple[Tensor, ...]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from numbers import Real
 from operator import index
 from typing import Any
 
@@ -11,7 +12,7 @@ import numpy as np
 from ...reference import table as t
 from ..tensor import Tensor, apply
 from .elementwise import Operand, with_axes
-from .reductions import normal_axis
+from .reductions import normal_axis, one_axis
 
 __all__ = [
     "broadcast_to", "concat", "expand_dims", "flip", "getitem", "matrix_transpose", "pad", "permute_dims", "reshape",
@@ -53,7 +54,7 @@ def broadcast_to(x: Operand, /, shape: tuple[int, ...]) -> Tensor:
 def expand_dims(x: Operand, /, axis: int = 0) -> Tensor:
     """A new axis of length 1 at position `axis` of the result."""
     x = with_axes("expand_dims", x)
-    return apply(t.EXPAND_DIMS, x, axis=normal_axis("expand_dims", axis, x.ndim + 1))
+    return apply(t.EXPAND_DIMS, x, axis=one_axis("expand_dims", axis, x.ndim + 1, "the result"))
 
 
 def squeeze(x: Operand, /, axis: int | tuple[int, ...]) -> Tensor:
@@ -70,27 +71,36 @@ def flip(x: Operand, /, *, axis: int | tuple[int, ...] | None = None) -> Tensor:
 
 def concat(arrays: Any, /, *, axis: int | None = 0) -> Tensor:
     """The arrays one after the other along `axis`; flattened first where axis is None."""
-    xs = [with_axes("concat", x) for x in arrays]
-    if not xs:
-        raise ValueError("concat: got no arrays, but it takes at least one")
+    xs = _several("concat", arrays)
     if axis is None:
         return concat([reshape(x, (x.size,)) for x in xs], axis=0)
-    return apply(t.CONCAT, *xs, axis=normal_axis("concat", axis, xs[0].ndim))
+    return apply(t.CONCAT, *xs, axis=one_axis("concat", axis, xs[0].ndim, "xs[0]"))
 
 
 def stack(arrays: Any, /, *, axis: int = 0) -> Tensor:
     """The arrays, all of one shape, side by side along a new axis at position `axis` of the result."""
-    xs = [with_axes("stack", x) for x in arrays]
+    xs = _several("stack", arrays)
+    return apply(t.STACK, *xs, axis=one_axis("stack", axis, xs[0].ndim + 1, "the result"))
+
+
+def _several(op: str, arrays: Any) -> list[Any]:
+    """One operand or more, each with a shape; one sentence where `arrays` does not hold any."""
+    try:
+        xs = list(arrays)
+    except TypeError:
+        raise TypeError(
+            f"{op}: arrays is of type {type(arrays).__name__}, but it must be a list or tuple of them"
+        ) from None
     if not xs:
-        raise ValueError("stack: got no arrays, but it takes at least one")
-    return apply(t.STACK, *xs, axis=normal_axis("stack", axis, xs[0].ndim + 1))
+        raise ValueError(f"{op}: got no arrays, but it takes at least one")
+    return [with_axes(op, x) for x in xs]
 
 
 def split(x: Operand, sections: int | Sequence[int], /, *, axis: int = 0) -> tuple[Tensor, ...]:
     """Consecutive pieces of x along `axis`: so many equal ones, or pieces of the lengths in a list."""
     x = with_axes("split", x)
-    axis = normal_axis("split", axis, x.ndim)
-    if isinstance(sections, int):
+    axis = one_axis("split", axis, x.ndim)
+    if isinstance(sections, (int, np.integer)):
         n = x.shape[axis]
         if sections < 1 or n % sections:
             raise ValueError(f"split: x has shape {tuple(x.shape)}, whose axis {axis} is no {sections} equal pieces")
@@ -106,19 +116,28 @@ def pad(x: Operand, /, widths: int | Sequence[Any], *, value: float = 0.0) -> Te
     """x with `value` before and after the entries of each axis.
 
     widths: one number for every side, one number for both sides of each axis, or one (before, after) for each axis.
+    value: a constant, which has no gradient; the dtype of x must be able to hold it.
     """
     x = with_axes("pad", x)
     pairs = []
     try:
-        for side in [widths] * x.ndim if isinstance(widths, int) else widths:
-            before, after = (side, side) if isinstance(side, int) else side
+        for side in [widths] * x.ndim if isinstance(widths, (int, np.integer)) else widths:
+            before, after = (side, side) if isinstance(side, (int, np.integer)) else side
             pairs.append((index(before), index(after)))
     except (TypeError, ValueError):  # not iterable, not integers, not two of them
         wanted = "each axis needs one number, or two: (before, after)"
         raise ValueError(f"pad: widths is {widths!r}, but {wanted}") from None
-    if x.dtype.kind != "f" and not float(value).is_integer():
+    if not isinstance(value, Real):
+        raise TypeError(f"pad: value is {value!r}, but it must be a number")
+    if x.dtype.kind != "f" and not _holds(x.dtype, value):
         raise TypeError(f"pad: value is {value!r}, which {x.dtype.name}, the dtype of x, cannot hold")
     return apply(t.PAD, x, widths=tuple(pairs), value=value)
+
+
+def _holds(dtype: np.dtype[Any], value: Any) -> bool:
+    """Whether an integer or boolean dtype can represent a real number."""
+    low, high = (0, 1) if dtype.kind == "b" else (np.iinfo(dtype).min, np.iinfo(dtype).max)
+    return bool(low <= value <= high and value == int(value))
 
 
 def getitem(x: Operand, key: Any) -> Tensor:
@@ -179,7 +198,7 @@ def take(x: Operand, indices: Operand, /, *, axis: int | None = None) -> Tensor:
         if x.ndim != 1:
             raise ValueError(f"take: x has {x.ndim} axes, so say along which: take(x, indices, axis=...)")
         axis = 0
-    axis = normal_axis("take", axis, x.ndim)
+    axis = one_axis("take", axis, x.ndim)
     ids = checked("take", "indices", indices, "x", x.shape[axis], f"entries along axis {axis}")
     return apply(t.TAKE, x, ids, axis=axis)
 
@@ -189,6 +208,8 @@ def checked(op: str, name: str, ids: Any, what: str, n: int, unit: str, besides:
 
     NumPy would count negative ones from the end.
     """
+    if ids is None:
+        raise TypeError(f"{op}: {name} is None, but it must be an integer array")
     t = constant(ids)
     a = t.data
     if a.dtype.kind in "iu" and a.size:
@@ -201,12 +222,24 @@ def checked(op: str, name: str, ids: Any, what: str, n: int, unit: str, besides:
     return t
 
 
-def optional_integer(op: str, name: str, value: Any) -> int | None:
-    """A parameter that is an integer or None; one sentence where it is anything else."""
+def integer(op: str, name: str, value: Any, wanted: str = "an integer") -> int:
+    """A parameter that is an integer; one sentence where it is anything else."""
     try:
-        return None if value is None else index(value)
+        return index(value)
     except TypeError:
-        raise TypeError(f"{op}: {name} is {value!r}, but it must be an integer or None") from None
+        raise TypeError(f"{op}: {name} is {value!r}, but it must be {wanted}") from None
+
+
+def number(op: str, name: str, value: Any, wanted: str = "a number") -> float:
+    """A parameter that is a number, as a Python float: a NumPy scalar would promote."""
+    if not isinstance(value, Real):
+        raise TypeError(f"{op}: {name} is {value!r}, but it must be {wanted}")
+    return float(value)
+
+
+def optional_integer(op: str, name: str, value: Any) -> int | None:
+    """A parameter that is an integer or None."""
+    return None if value is None else integer(op, name, value, "an integer or None")
 
 
 def constant(x: Any) -> Tensor:

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from .flat import FlatOptimizer, blocks
+from .flat import FlatOptimizer, blocks, not_negative
 
 
 class Adagrad(FlatOptimizer):
@@ -44,8 +44,7 @@ class Adagrad(FlatOptimizer):
 
     def _limits(self, group: Mapping[str, Any]) -> Iterator[tuple[str, bool, str]]:
         yield from super()._limits(group)
-        for name in ("lr_decay", "initial_accumulator_value", "eps"):
-            yield name, group[name] >= 0, "positive"
+        yield from not_negative(group, "lr_decay", "initial_accumulator_value", "eps")
 
     def _update(self, group: Mapping[str, Any], step: int, scale: float, start: int, stop: int) -> None:
         rate = float(group["lr"]) / (1.0 + (step - 1) * float(group["lr_decay"]))

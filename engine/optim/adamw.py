@@ -6,13 +6,14 @@ The update formula is derived in reference/adamw.py, the pass is kernels/cpu/ada
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
+from numbers import Real
 from types import ModuleType
 from typing import Any
 
 import numpy as np
 
 from ..kernel_table import announce_compilation
-from .flat import FlatOptimizer
+from .flat import FlatOptimizer, not_negative
 
 
 def _kernels() -> ModuleType:
@@ -51,9 +52,14 @@ class AdamW(FlatOptimizer):
 
     def _limits(self, group: Mapping[str, Any]) -> Iterator[tuple[str, bool, str]]:
         yield from super()._limits(group)
-        beta1, beta2 = group["betas"]
-        yield "betas", 0 <= beta1 < 1 and 0 <= beta2 < 1, "in [0, 1)"
-        yield "eps", group["eps"] >= 0, "positive"
+        betas = group["betas"]
+        pair = isinstance(betas, (tuple, list)) and len(betas) == 2
+        yield (
+            "betas",
+            pair and all(isinstance(beta, Real) and 0 <= float(beta) < 1 for beta in betas),
+            "two numbers in [0, 1)",
+        )
+        yield from not_negative(group, "eps")
 
     def _squared_norm(self, grad: np.ndarray) -> float:
         return _kernels().squared_norm(grad)

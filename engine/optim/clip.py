@@ -10,14 +10,24 @@ import numpy as np
 from ..tensor import Tensor
 
 
+def clip_scale(norm: float, max_norm: float) -> float:
+    """What every gradient is multiplied by: min(1, max_norm / (norm + 1e-6)). A norm that is not a number stays one."""
+    scale = float(max_norm) / (norm + 1e-6)
+    return 1.0 if scale > 1.0 else scale  # min(1.0, nan) would be 1.0
+
+
 def clip_grad_norm_(parameters: Iterable[Tensor], max_norm: float) -> float:
-    """Scales all gradients, in place, so that the norm of all of them together is at most max_norm. Returns that norm."""
+    """Scales all gradients, in place, so that the norm of all of them together is at most max_norm.
+
+    Returns the norm before clipping; where it is NaN, all gradients become NaN. RuntimeError, before anything is changed,
+    where a `.grad` that would have to be scaled was set by hand.
+    """
     if not max_norm > 0:
         raise ValueError(f"clip_grad_norm_: max_norm is {max_norm}, but it must be positive")
     with_grad = [(p, p.grad) for p in parameters if p.grad is not None]
     norm = math.sqrt(math.fsum(float(np.sum(np.square(grad.data, dtype=np.float64))) for _, grad in with_grad))
-    scale = max_norm / (norm + 1e-6)
-    if scale < 1.0:
+    scale = clip_scale(norm, max_norm)
+    if scale != 1.0:
         ours = [p.accumulator[1] for p, grad in with_grad if p.accumulator is not None and p.accumulator[0] is grad]
         if len(ours) < len(with_grad):
             raise RuntimeError(

@@ -7,11 +7,14 @@ formula of its page in reference/, on neighbours that are updated alike.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
+from itertools import chain
+from numbers import Real
 from typing import Any, ClassVar
 
 import numpy as np
 
 from ..tensor import Tensor
+from .clip import clip_scale
 
 BLOCK = 1 << 14
 """Elements that a pass in plain NumPy takes at a time: its temporaries stay in the cache."""
@@ -34,7 +37,12 @@ class FlatOptimizer:
 
     def __init__(self, params: Iterable[Any], defaults: dict[str, Any], max_norm: float | None) -> None:
         given, name = list(params), type(self).__name__
-        groups = given if given and isinstance(given[0], Mapping) else [{"params": given}]
+        groups = given if any(isinstance(g, Mapping) for g in given) else [{"params": given}]
+        for group in groups:
+            if not isinstance(group, Mapping) or "params" not in group:
+                raise TypeError(f'{name}: a group must be a dict with "params", where one of them is a dict')
+            if unknown := sorted(set(group) - {"params", *defaults}):
+                raise ValueError(f"{name}: a group sets {', '.join(unknown)}, but it can set {', '.join(defaults)}")
         self.param_groups: list[dict[str, Any]] = [{**defaults, **g, "params": list(g["params"])} for g in groups]
         self.max_norm = max_norm
         for group in self.param_groups:
@@ -60,8 +68,7 @@ class FlatOptimizer:
 
     def _limits(self, group: Mapping[str, Any]) -> Iterator[tuple[str, bool, str]]:
         """(setting, whether its value is legal, what it must be); more of them where an optimizer has more."""
-        for name in ("lr", "weight_decay"):
-            yield name, group[name] >= 0, "positive"
+        yield from not_negative(group, "lr", "weight_decay")
 
     def _update(self, group: Mapping[str, Any], step: int, scale: float, start: int, stop: int) -> None:
         """Update number `step` of the elements start to stop of the flat arrays; gradients count `scale` times."""
@@ -74,11 +81,11 @@ class FlatOptimizer:
     # ---- what all share
 
     def _check(self, group: Mapping[str, Any]) -> None:
-        values = {**group, "max_norm": self.max_norm}
-        limits = [*self._limits(group), ("max_norm", self.max_norm is None or self.max_norm > 0, "positive")]
-        for name, good, wanted in limits:
+        values, norm = {**group, "max_norm": self.max_norm}, self.max_norm
+        allowed = norm is None or (isinstance(norm, Real) and norm > 0)
+        for name, good, wanted in chain(self._limits(group), [("max_norm", allowed, "positive or None")]):
             if not good:
-                raise ValueError(f"{type(self).__name__}: {name} is {values[name]}, but it must be {wanted}")
+                raise ValueError(f"{type(self).__name__}: {name} is {values[name]!r}, but it must be {wanted}")
 
     def _lay_flat(self) -> None:
         self.offsets = np.cumsum([0, *[p.size for p in self.params]]).tolist()
@@ -116,7 +123,7 @@ class FlatOptimizer:
         norm, scale = float("nan"), 1.0
         if self.max_norm is not None:
             norm = float(np.sqrt(sum(self._squared_norm(self.flat_grad[a:b]) for _, _, a, b in _joined(spans))))
-            scale = min(1.0, float(self.max_norm) / (norm + 1e-6))
+            scale = clip_scale(norm, self.max_norm)
         for group, step, start, stop in spans:
             self._update(group, step, scale, start, stop)
         return norm
@@ -143,21 +150,32 @@ class FlatOptimizer:
         return spans
 
     def state_dict(self) -> dict[str, np.ndarray]:
-        """The state arrays and the number of updates of each parameter: what a resumed run needs, as arrays."""
+        """The state arrays and the number of updates of each parameter: what a resumed run needs, as arrays.
+
+        Settings such as lr are not in it: they are what the optimizer is made with.
+        """
         return {**{name: getattr(self, name).copy() for name in self.STATE}, "steps": np.array(self.steps, np.int64)}
 
     def load_state_dict(self, state: Mapping[str, np.ndarray]) -> None:
-        """Goes on where `state_dict` was taken. ValueError where it belongs to other parameters."""
-        own = self.state_dict()
-        for name, array in own.items():
-            if name not in state or state[name].shape != array.shape:
-                got = "nothing" if name not in state else f"shape {state[name].shape}"
-                raise ValueError(
-                    f"{type(self).__name__}: state {name} has {got}, but these parameters need shape {array.shape}"
-                )
+        """Goes on where `state_dict` was taken, for the same parameters in the same order.
+
+        ValueError, before anything is changed, where the number of parameters or of all their entries is another.
+        """
+        arrays = {name: np.asarray(values) for name, values in state.items()}
+        wanted = {**dict.fromkeys(self.STATE, self.flat.shape), "steps": (len(self.params),)}
+        for name, shape in wanted.items():
+            if name not in arrays or arrays[name].shape != shape:
+                got = f"has shape {arrays[name].shape}" if name in arrays else "is missing"
+                raise ValueError(f"{type(self).__name__}: state {name} {got}, but these parameters need shape {shape}")
         for name in self.STATE:
-            getattr(self, name)[:] = state[name]
-        self.steps = [int(n) for n in state["steps"]]
+            getattr(self, name)[:] = arrays[name]
+        self.steps = [int(n) for n in arrays["steps"]]
+
+
+def not_negative(group: Mapping[str, Any], *names: str) -> Iterator[tuple[str, bool, str]]:
+    """What `_limits` says about settings that are numbers from 0 on."""
+    for name in names:
+        yield name, isinstance(group[name], Real) and group[name] >= 0, "a number that is at least 0"
 
 
 def _joined(spans: list[Span]) -> list[Span]:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
+from numbers import Real
 from typing import Any
 
 import numpy as np
 
-from .flat import FlatOptimizer, blocks
+from .flat import FlatOptimizer, blocks, not_negative
 
 
 class SGD(FlatOptimizer):
@@ -37,7 +38,8 @@ class SGD(FlatOptimizer):
 
     def _limits(self, group: Mapping[str, Any]) -> Iterator[tuple[str, bool, str]]:
         yield from super()._limits(group)
-        yield "momentum", group["momentum"] >= 0, "positive"
+        yield from not_negative(group, "momentum")
+        yield "dampening", isinstance(group["dampening"], Real), "a number"
         plain = group["momentum"] > 0 and group["dampening"] == 0
         yield "nesterov", not group["nesterov"] or plain, "False without momentum or with dampening"
 

@@ -16,6 +16,7 @@ determinism, laws. properties and strategies search for counterexamples with hyp
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
@@ -185,7 +186,8 @@ def row_sample(subject: Subject, number: int, report: Report, seed: int = 0) -> 
     sample = subject.op.samples[number]
     rng = np.random.default_rng([seed, 10_000 + number])
     case = Case(subject, sample.inputs, dict(sample.params), rng, report, f"the row's sample {sample.why!r}")
-    with np.errstate(all="ignore"):
+    with np.errstate(all="ignore"), warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)  # NumPy's "mean of empty slice" is the answer, NaN
         if subject.kernel is None:
             against_definition(case)
         else:

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from .arrays import JITTERS, as_array, cast, jitter, largest
+from .arrays import JITTERS, as_array, cast, jitter, largest, unseen
 from .case import Case
 from .subject import frozen, of_row, unread
 
@@ -82,7 +82,7 @@ def _limits(case: Case, results: Any, moves: Any, eps: float, terms: float = 0.0
             continue
         with np.errstate(all="ignore"):
             spread = np.max([np.abs(m[k] - result) for m in moves], axis=0, initial=0.0)
-        magnitude = max(largest(result), min(1.0, terms))
+        magnitude = max(largest(result), min(1.0, terms)) or unseen(case.inputs)  # zero has no size of its own
         if largest(result) < eps**0.5 * terms:
             magnitude = terms * eps**-0.25
         worst = np.max(np.where(np.isfinite(spread), spread, 0), initial=0.0)

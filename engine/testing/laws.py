@@ -17,6 +17,7 @@ import numpy as np
 from .arrays import is_float, largest
 from .case import Case
 from .differences import Redraw
+from .recurrent_laws import RECURRENT_LAWS
 
 Pairs = list[tuple[Any, Any]]
 
@@ -306,6 +307,18 @@ def gibbs_inequality(t: Trial) -> Pairs:
     return [(np.minimum(y, 0), np.zeros_like(y))]
 
 
+def words_and_contexts_change_places(t: Trial) -> Pairs:
+    """Words with contexts, their biases and the two ids of each pair exchanged: what is counted is the same."""
+    w, w_context, b, b_context, i, j, x = t.inputs
+    return [(t.run(w_context, w, b_context, b, j, i, x), t.run(*t.inputs))]
+
+
+def same_after_a_rotation(t: Trial) -> Pairs:
+    """The first two inputs, their rows turned by one orthogonal matrix, give the same: only inner products count."""
+    turn = np.linalg.qr(t.normal((t.x.shape[1],) * 2))[0].astype(t.dtype)
+    return [(t.run(t.x @ turn, t.inputs[1] @ turn, *t.inputs[2:]), t.run(*t.inputs))]
+
+
 def linear_in(name: str) -> Callable[[Trial], Pairs]:
     """A law for the input `name`."""
 
@@ -340,7 +353,8 @@ LAWS: dict[str, Callable[[Trial], Pairs]] = {
         order_free, shift_passes_through, exponentials_sum_to_one, differences_give_x, ends_in_the_product, undoes_itself,
         no_loss_at_the_target, yes_and_no_change_places, gibbs_inequality,
         even, periodic, periodic_in_x2, idempotent, homogeneous, blind_to_scale, moves_along_with_both,
-        reflection_gives_one,
+        reflection_gives_one, words_and_contexts_change_places, same_after_a_rotation,
+        *RECURRENT_LAWS,
         *(linear_in(name) for name in ("x", "x1", "x2", "v", "weight", "xs[0]")),
     )
 }  # fmt: skip

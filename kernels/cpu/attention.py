@@ -22,7 +22,7 @@ from .jit import FLOATS, frozen, jit, lent
 
 # Letters: B batch, H query heads, G key heads, T queries, S keys, D head_dim, N = B * H.
 MAX_HEAD_DIM = 256
-_NO_MASK = frozen(np.ones((1, 0), np.bool_))
+NO_MASK = frozen(np.ones((1, 0), np.bool_))
 
 
 @jit()
@@ -87,24 +87,20 @@ def located(array: np.ndarray) -> tuple[int, int, int, int]:
 
 
 def dense(array: np.ndarray) -> tuple[int, int, int, int]:
-    """The same for a C-contiguous array that is written: by its shape, as its strides on axes of length 1 mean
-    nothing.
-    """
+    """The same for a C-contiguous array that is written: by its shape, as strides on axes of length 1 mean nothing."""
     T, D = array.shape[-2:]
     H = array.shape[-3] if array.ndim >= 4 else 1
     return array.__array_interface__["data"][0], H * T * D, T * D, D
 
 
 def strided(array: np.ndarray) -> np.ndarray:
-    """The array as (B, H, T, D) with a contiguous last axis and whole, non-negative strides; a copy only if it is not
-    so.
-    """
+    """The array as (B, H, T, D), its last axis contiguous, its strides whole and not negative; a copy only if need be."""
     if array.ndim == 3:
         array = array[:, None]
     elif array.ndim == 2:
         array = array[None, None]
     elif array.ndim > 4:
-        array = array.reshape(-1, *array.shape[-3:])
+        array = array.reshape(math.prod(array.shape[:-3]), *array.shape[-3:])  # -1 cannot guess beside a zero
     size = array.itemsize
     b, h, t, d = array.strides
     if d != size or min(b, h, t) < 0 or b % size or h % size or t % size or not array.flags.aligned:
@@ -139,16 +135,14 @@ def run_vjp(
 def _key_mask(mask: np.ndarray | None, batch: int) -> np.ndarray:
     """(B or 1, S) of a mask that `accepts` let through."""
     if mask is None:
-        return _NO_MASK
+        return NO_MASK
     mask = np.ascontiguousarray(mask)
     rows = mask.reshape(-1, mask.shape[-1])
     return frozen(rows if rows.shape[0] in (1, batch) else rows[:1])
 
 
 def _is_key_mask(mask: Any, q: Any, S: int) -> bool:
-    """True if the mask depends on the batch entry and the key only: (S,), (1, S), (B, 1, S) for 3 axes, (B, 1, 1, S)
-    for 4.
-    """
+    """True if the mask depends on the batch entry and the key only: (S), (1, S); (B, 1, S) for 3 axes, (B, 1, 1, S) for 4."""
     return (
         mask.dtype == np.bool_
         and 1 <= mask.ndim <= min(q.ndim, 4)

@@ -1,5 +1,4 @@
-"""The one core of `attention` and `packed_attention`: strided, tiled, online softmax; no T x S array, no transposed
-copy.
+"""The one core of `attention` and `packed_attention`: strided, tiled, online softmax; no T x S array is made.
 
 One unit of work is one head of one batch entry, on the way back one key head with all query heads that read it: nobody
 else adds to its dk and dv, in whatever order units run. Rows are packed into padded local blocks (queries times the
@@ -286,9 +285,8 @@ def attention_vjp_02_tiled(
                         product(step, last - low, ds, at_ds, tile, unit, key_rows, at_k, W, dqueries, at, W, W, unit)
                 for j in range(0, width, step):
                     i = max(0, j0 + j - after - (S - T) - i0)  # the first query of this block that sees key j
-                    seen = (
-                        min(height, j0 + j + step + before - (S - T) - i0) - i
-                    )  # and how many see it or those next to it
+                    # ... and how many of them see it, or one of the keys next to it.
+                    seen = min(height, j0 + j + step + before - (S - T) - i0) - i
                     if seen <= 0:
                         continue
                     at, to = (i0 + i) * W, (j0 + j) * W

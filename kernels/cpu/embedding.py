@@ -87,9 +87,8 @@ def vjp(
     V, C = weight.shape
     offer = lent(into[0])
     if offer is None:
-        dweight = np.zeros(
-            weight.shape, weight.dtype
-        )  # the system's zero pages: rows that no id names are never touched
+        # The system's zero pages: rows that no id names are never touched.
+        dweight = np.zeros(weight.shape, weight.dtype)
     else:
         dweight = offer[0]
         if not offer[1]:

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from .attention import _NO_MASK, MAX_HEAD_DIM, reach, run_forward, run_vjp
+from .attention import MAX_HEAD_DIM, NO_MASK, reach, run_forward, run_vjp
 from .jit import FLOATS, frozen, lent
 
 
@@ -40,7 +40,7 @@ def forward(qkv: np.ndarray, *, n_head: int, causal: bool = True) -> tuple[np.nd
     if y.size:
         places = (*_places(qkv, C, D), _heads(y, C, D))
         sizes, scale = (n_head, n_head, T, T, D), qkv.dtype.type(1 / math.sqrt(D))
-        run_forward(places, sizes, reach(T, T, causal), _NO_MASK, scale, lse)
+        run_forward(places, sizes, reach(T, T, causal), NO_MASK, scale, lse)
     return y, lse
 
 
@@ -58,5 +58,5 @@ def vjp(
         dy, y, qkv = frozen(dy), frozen(y), frozen(qkv)
         places = (_heads(dy, C, D), _heads(y, C, D), *_places(qkv, C, D), *_places(dqkv, C, D))
         sizes, scale = (n_head, n_head, T, T, D), qkv.dtype.type(1 / math.sqrt(D))
-        run_vjp(places, sizes, reach(T, T, causal), _NO_MASK, scale, residuals, (True,) * 3, (add,) * 3)
+        run_vjp(places, sizes, reach(T, T, causal), NO_MASK, scale, residuals, (True,) * 3, (add,) * 3)
     return (dqkv,)

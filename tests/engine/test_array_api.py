@@ -173,7 +173,9 @@ def test_what_is_differentiable_stays_in_the_graph(name: str, case: Any) -> None
     check_op(function, tuple(inputs[i] for i in positions), samples=2, name=name)
 
 
-@pytest.mark.parametrize("name", [name for name, cases in PLAIN.items() if cases and name not in ("asarray", "from_dlpack")])
+@pytest.mark.parametrize(
+    "name", [name for name, cases in PLAIN.items() if cases and name not in ("asarray", "from_dlpack")]
+)
 def test_what_is_not_differentiable_has_no_graph(name: str) -> None:
     for args, params in PLAIN[name]:
         xs = [Tensor(a, requires_grad=a.dtype.kind == "f") if isinstance(a, np.ndarray) else a for a in args]
@@ -218,6 +220,13 @@ def test_what_the_namespace_says_about_itself() -> None:
 def test_questions_about_dtypes() -> None:
     assert XP.finfo(Tensor(A)).eps == np.finfo(np.float64).eps and XP.finfo(np.float32).bits == 32
     assert XP.iinfo(Tensor(I)).max == np.iinfo(np.int64).max
+    for question, dtype in ((XP.finfo, np.int64), (XP.iinfo, np.float32)):
+        with pytest.raises(TypeError, match=rf"info: got {np.dtype(dtype).name}, but it must be"):
+            question(dtype)
+    with pytest.raises(ValueError, match=r"^asarray: device is 'gpu', but there is only 'cpu'"):
+        XP.asarray([1.0], device="gpu")
+    with pytest.raises(ValueError, match=r"^arange: step is 0, but it must lead from start to stop"):
+        XP.arange(1, 10, 0)
     assert XP.can_cast(np.float32, np.float64) and not XP.can_cast(Tensor(A), np.float32)
     assert XP.isdtype(np.dtype(np.int8), "integral") and XP.result_type(Tensor(A), np.float32) == np.float64
 

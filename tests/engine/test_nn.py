@@ -69,7 +69,12 @@ def test_loading_names_missing_and_unexpected_keys_and_changes_nothing() -> None
     good = {k: v + 1.0 for k, v in before.items()}
     for name, wrong, kind, sentence in (
         ("b.weight", np.zeros((3, 4)), ValueError, r"b.weight has shape \(3, 4\), but it needs \(3, 3\)"),
-        ("blocks.0.weight", np.zeros((3, 3), complex), TypeError, "blocks.0.weight is complex128, but it needs float32"),
+        (
+            "blocks.0.weight",
+            np.zeros((3, 3), complex),
+            TypeError,
+            "blocks.0.weight is complex128, but it needs float32",
+        ),
     ):
         with pytest.raises(kind, match=r"^load_state_dict: " + sentence):
             m.load_state_dict({**good, name: wrong})
@@ -247,7 +252,9 @@ def test_attention_with_and_without_a_mask_of_ones_agree(kernels: str) -> None:
     for causal in (False, True):
         m, x, _ = attention_inputs(causal)
         with hg.use_kernels(kernels):
-            assert np.allclose(m(Tensor(x)).data, m(Tensor(x), np.ones((2, 1, 1, 6), bool)).data, rtol=1e-12, atol=1e-14)
+            assert np.allclose(
+                m(Tensor(x)).data, m(Tensor(x), np.ones((2, 1, 1, 6), bool)).data, rtol=1e-12, atol=1e-14
+            )
 
 
 @pytest.mark.parametrize("kernels", ["off", "force"])
@@ -264,9 +271,26 @@ def test_causal_attention_sees_no_later_position(kernels: str) -> None:
 
 
 def test_heads_must_divide_the_width() -> None:
-    for heads in (3, 0, -2):
-        with pytest.raises(ValueError, match=rf"^SelfAttention: n_embd is 8, which n_head {heads} does not divide"):
-            nn.SelfAttention(8, heads)
+    with pytest.raises(ValueError, match=r"^SelfAttention: n_embd is 8, which n_head 3 does not divide"):
+        nn.SelfAttention(8, 3)
+    for heads in (0, -2, 2.0):
+        with pytest.raises(ValueError, match=rf"^SelfAttention: n_head is {heads}, but it must be a positive integer"):
+            nn.SelfAttention(8, heads)  # type: ignore[arg-type]
+
+
+def test_a_list_holds_modules_only() -> None:
+    with pytest.raises(TypeError, match=r"^ModuleList: got a int, but it holds Modules"):
+        nn.ModuleList([1])  # type: ignore[list-item]
+
+
+def test_a_memory_belongs_to_the_batch_or_to_all_of_it() -> None:
+    layer, x = nn.MultiheadAttention(6, 2), Tensor(np.ones((2, 3, 6), np.float32))
+    one = Tensor(np.random.default_rng(0).standard_normal((1, 4, 6)).astype(np.float32))
+    assert np.allclose(layer(x, one).data, layer(x, hg.concat([one, one])).data)
+    with pytest.raises(
+        ValueError, match=r"^MultiheadAttention: key has shape \(3, 4, 6\), but it must be \(2, length, 6\)"
+    ):
+        layer(x, hg.concat([one, one, one]))
 
 
 @pytest.mark.parametrize("bias", [True, False])

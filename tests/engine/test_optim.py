@@ -42,7 +42,12 @@ class Page:
             if g is not None:
                 self.k[i] += 1
                 found = adamw_update(
-                    self.p[i], np.asarray(g, np.longdouble) * factor, self.m[i], self.v[i], step=self.k[i], **self.options[i]
+                    self.p[i],
+                    np.asarray(g, np.longdouble) * factor,
+                    self.m[i],
+                    self.v[i],
+                    step=self.k[i],
+                    **self.options[i],
                 )
                 self.p[i], self.m[i], self.v[i] = found
         return float(global_norm(present)) if present and self.max_norm is not None else math.nan
@@ -56,7 +61,9 @@ GROUPS = [
 
 @pytest.mark.parametrize("max_norm", [None, 0.5, 100.0])
 @pytest.mark.parametrize(("dtype", "tolerance"), [(np.float64, 1e-13), (np.float32, 3e-6)])
-def test_adamw_is_the_page_with_groups_clipping_and_missing_gradients(dtype: Any, tolerance: float, max_norm: Any) -> None:
+def test_adamw_is_the_page_with_groups_clipping_and_missing_gradients(
+    dtype: Any, tolerance: float, max_norm: Any
+) -> None:
     params = leaves(dtype)
     which = [0, 1, 1, 0]
     by_group = [[p for p, w in zip(params, which, strict=True) if w == g] for g in (0, 1)]
@@ -213,7 +220,7 @@ def test_a_state_of_other_parameters_is_refused_and_nothing_changes() -> None:
     for name, wrong in (("m", np.ones(3)), ("v", np.ones((24, 1))), ("steps", np.ones(3, np.int64))):
         with pytest.raises(ValueError, match=rf"^AdamW: state {name} has shape"):
             optimizer.load_state_dict({**good, name: wrong})
-        with pytest.raises(ValueError, match=rf"^AdamW: state {name} has nothing"):
+        with pytest.raises(ValueError, match=rf"^AdamW: state {name} is missing"):
             optimizer.load_state_dict({k: v for k, v in good.items() if k != name})
     assert not optimizer.m.any()
     assert optimizer.steps == [0] * 4
@@ -229,7 +236,19 @@ def test_mistakes_are_sentences() -> None:
         ([Tensor([1])], {}, TypeError, "AdamW: parameters are int64"),
         ([p], {"lr": -1.0}, ValueError, "AdamW: lr is -1.0"),
         ([p], {"lr": math.nan}, ValueError, "AdamW: lr is nan"),
-        ([p], {"betas": (0.9, 1.0)}, ValueError, r"AdamW: betas is \(0.9, 1.0\), but it must be in \[0, 1\)"),
+        (
+            [p],
+            {"betas": (0.9, 1.0)},
+            ValueError,
+            r"AdamW: betas is \(0.9, 1.0\), but it must be two numbers in \[0, 1\)",
+        ),
+        ([p], {"betas": 0.9}, ValueError, r"AdamW: betas is 0.9, but it must be two numbers in \[0, 1\)"),
+        ([p], {"betas": (0.9,)}, ValueError, r"AdamW: betas is \(0.9,\), but it must be two numbers"),
+        ([p], {"lr": None}, ValueError, "AdamW: lr is None, but it must be a number that is at least 0"),
+        ([p], {"max_norm": "1"}, ValueError, "AdamW: max_norm is '1', but it must be positive or None"),
+        ([{"params": [p]}, q], {}, TypeError, "AdamW: a group must be a dict"),
+        ([{"lr": 0.1}], {}, TypeError, "AdamW: a group must be a dict"),
+        ([{"params": [p], "rate": 1.0}], {}, ValueError, "AdamW: a group sets rate, but it can set lr, betas, eps"),
         ([p], {"eps": -1e-8}, ValueError, "AdamW: eps is"),
         ([p], {"weight_decay": -0.1}, ValueError, "AdamW: weight_decay is -0.1"),
         ([p], {"max_norm": 0.0}, ValueError, "AdamW: max_norm is 0.0"),
@@ -258,6 +277,18 @@ def test_clip_grad_norm_scales_in_place_and_returns_the_norm(flat: bool, max_nor
     assert params[3].grad is None
     backward(params, [*grads[:3], None])  # goes on adding to the same memory
     assert np.allclose(params[0].grad.data, grads[0] * factor + grads[0], rtol=1e-14)
+
+
+@pytest.mark.parametrize("flat", [False, True])
+def test_a_norm_that_is_not_a_number_clips_to_what_is_none(flat: bool) -> None:
+    """As on the page: every gradient is multiplied by max_norm / norm, and nothing hides that this is NaN."""
+    a, b = leaves(shapes=((2,), (2,)))
+    optimizer = hg.optim.SGD([a, b], max_norm=1.0) if flat else None
+    backward([a, b], [np.array([math.nan, 1.0]), np.ones(2)])
+    norm = optimizer.step() if optimizer else hg.optim.clip_grad_norm_([a, b], 1.0)
+    assert math.isnan(norm)
+    assert math.isnan(float(clip_factor([np.array([math.nan, 1.0])], 1.0)))
+    assert np.isnan(b.data if optimizer else b.grad.data).all()
 
 
 def test_clip_grad_norm_refuses_before_it_scales() -> None:

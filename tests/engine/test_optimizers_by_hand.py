@@ -165,7 +165,7 @@ def test_state_dict_round_trip_goes_on_bit_for_bit(case: str) -> None:
     name = type(optimizer).__name__
     with pytest.raises(ValueError, match=rf"^{name}: state \w+ has shape"):
         make(leaves(shapes=((2,),))).load_state_dict(state)
-    with pytest.raises(ValueError, match=rf"^{name}: state steps has nothing"):
+    with pytest.raises(ValueError, match=rf"^{name}: state steps is missing"):
         second.load_state_dict({k: v for k, v in state.items() if k != "steps"})
 
 

@@ -137,6 +137,15 @@ def test_a_wide_window_gives_the_same_bits(rng):
         np.testing.assert_array_equal(lse, also)
 
 
+def test_no_keys_below_several_leading_axes(rng):
+    q, k, v = arrays(rng, (2, 2, 2), 5, 0, 4, np.float32)
+    y, lse = attention.forward(q, k, v)
+    np.testing.assert_array_equal(y, np.zeros_like(q))
+    dq, dk, dv = attention.vjp(y, y, q, k, v, residuals=lse, wanted=(True,) * 3, into=(None,) * 3)
+    np.testing.assert_array_equal(dq, np.zeros_like(q))
+    assert dk.shape == dv.shape == k.shape
+
+
 def test_strided_inputs_are_read_in_place(kit, rng):
     """(B, T, H, D) projections seen as (B, H, T, D): the layout that models hand in."""
     data = [rng.standard_normal((2, 33, 3, 8)).astype(np.float32) for _ in range(3)]

@@ -196,10 +196,14 @@ def test_a_window_may_be_a_numpy_integer(rng):
     np.testing.assert_array_equal(hg.attention(q, k, v, window=np.int64(2)).numpy(), attention(q, k, v, window=2))
 
 
-def test_kinds_of_mask_and_bias():
+def test_kinds_of_mask_bias_and_scale():
     q = np.ones((3, 4))
     with pytest.raises(TypeError, match=r"^attention: mask is float64, but it must be a boolean array$"):
         hg.attention(q, q, q, np.ones((3, 3)))
+    with pytest.raises(TypeError, match=r"^attention: scale is 'a', but it must be a number or None$"):
+        hg.attention(q, q, q, scale="a")  # type: ignore[arg-type]
+    narrow = q.astype(np.float32)
+    assert hg.attention(narrow, narrow, narrow, scale=np.float64(0.5)).dtype == np.float32  # a NumPy scalar does not promote
     with pytest.raises(TypeError, match=r"^attention: bias is bool, but it must be a floating point array$"):
         hg.attention(q, q, q, bias=np.ones((3, 3), bool))
     with pytest.raises(TypeError, match=r"float32 and float64|float64 and float32"):

@@ -142,7 +142,7 @@ MISFITS: list[tuple[Callable[[], Any], type[Exception], str]] = [
     (lambda: hg.tensordot(A, B, axes=None), TypeError, "^tensordot: axes is None, but it must be a number, or axes"),  # type: ignore[arg-type]
     (lambda: hg.tensordot(A, B, axes=((0,), (0,))), ValueError, r"^tensordot: x1 has shape \(2, 3\) and x2 \(3, 4\), whose"),
     (lambda: hg.tensordot(A, B, axes=((0, 1), (0,))), ValueError, "^tensordot: x1 has shape"),
-    (lambda: hg.tensordot(A, B, axes=((2,), (0,))), ValueError, "^tensordot: axis is 2, but x has 2 axes"),
+    (lambda: hg.tensordot(A, B, axes=((2,), (0,))), ValueError, "^tensordot: axis is 2, but x1 has 2 axes"),
     (lambda: hg.vecdot(A, B, axis=0), ValueError, "^vecdot: axis is 0, but it is counted from the end"),
     (lambda: hg.vecdot(A, B), ValueError, r"^vecdot: x1 has shape \(2, 3\) and x2 \(3, 4\), but they must agree along axis -1"),
 ]  # fmt: skip

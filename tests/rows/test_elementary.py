@@ -13,6 +13,7 @@ import pytest
 import handgrad as hg
 from handgrad.reference import constants
 from handgrad.reference.extension import erf
+from handgrad.reference.gelu_erf import gelu_erf
 
 UNARY = (
     "sin", "cos", "tan", "asin", "acos", "atan", "sinh", "cosh", "asinh", "acosh", "atanh", "expm1", "log1p", "log2",
@@ -74,6 +75,27 @@ def test_copysign_takes_the_sign_of_zero_and_nan() -> None:
     leaf = hg.Tensor([2.0, -2.0], requires_grad=True)
     hg.copysign(leaf, hg.Tensor([-1.0, -1.0])).sum().backward()
     assert leaf.grad is not None and leaf.grad.numpy().tolist() == [-1.0, 1.0]
+
+
+def test_misfits_of_clip_and_copysign_are_one_sentence() -> None:
+    x, b = hg.Tensor(np.ones((2, 3))), hg.Tensor([True])
+    for call, kind, sentence in (
+        (
+            lambda: hg.clip(x, hg.Tensor([1.0, 2.0])),
+            ValueError,
+            r"^clip: the shapes \(2, 3\) and \(2,\) do not broadcast",
+        ),
+        (
+            lambda: hg.copysign(x, hg.Tensor([1.0, 2.0])),
+            ValueError,
+            r"^copysign: the shapes \(2, 3\) and \(2,\) do not",
+        ),
+        (lambda: hg.copysign(x, None), TypeError, "^copysign: got None, but it takes"),
+        (lambda: hg.copysign(b, b), TypeError, "^copysign: x1 is bool, but only numbers have a sign"),
+        (lambda: hg.dropout(x, x, p="a"), ValueError, "^dropout: p is 'a', but a probability"),  # type: ignore[arg-type]
+    ):
+        with pytest.raises(kind, match=sentence):
+            call()
 
 
 def test_numbers_alone_make_tensors() -> None:
@@ -239,7 +261,19 @@ def test_constants_have_the_digits_of_longdouble() -> None:
         assert float(constant[0] + constant[1]) == constant[0]
 
 
+def test_constants_times_infinity() -> None:
+    for constant in (constants.TWO_OVER_ROOT_PI, constants.ONE_OVER_ROOT_2, constants.ONE_OVER_ROOT_2PI):
+        for dtype in (np.float32, np.float64, np.longdouble):
+            y = constants.times(np.asarray([np.inf, -np.inf], dtype), constant)
+            assert y.dtype == dtype
+            assert y.tolist() == [np.inf, -np.inf]
+
+
 # ---- the two forms of gelu
+
+
+def test_gelu_erf_of_infinity() -> None:
+    assert gelu_erf(np.asarray([np.inf])).tolist() == [np.inf]
 
 
 def test_gelu_has_two_forms() -> None:

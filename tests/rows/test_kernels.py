@@ -17,9 +17,17 @@ pairs = pytest.mark.parametrize("op, name, pair", VERSIONS, ids=IDS)
 
 @pairs
 def test_kernel(op, name, pair):
-    """Agreement in float64 and float32, residuals, buffers, NaN, memory, shapes at the edge, laws: at eight points."""
+    """Agreement in float64 and float32, residuals, buffers, NaN, the same bits, memory, shapes, laws: at eight points."""
     report = check_op(op, kernel=pair, kernel_name=name, samples=8, seed=2)
-    wanted = {"value float64", "gradient float64", "value float32", "gradient float32", "residuals", "into"}
+    wanted = {
+        "value float64",
+        "gradient float64",
+        "value float32",
+        "gradient float32",
+        "residuals",
+        "into",
+        "determinism",
+    }
     assert wanted <= set(report.checks)
 
 

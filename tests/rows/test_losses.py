@@ -7,6 +7,7 @@ import handgrad as hg
 from handgrad import nn
 from handgrad.engine.kernel_table import kernel
 from handgrad.engine.testing.subject import frozen
+from handgrad.reference.binary_cross_entropy import binary_cross_entropy_with_logits_definition
 from handgrad.reference.cross_entropy import cross_entropy, cross_entropy_vjp
 from handgrad.reference.embedding import embedding_jvp, embedding_vjp
 from handgrad.reference.kl_divergence import kl_divergence_vjp
@@ -227,6 +228,25 @@ def test_embedding_layer_with_padding():
         nn.Embedding(5, 3, padding_idx=5)
 
 
+def test_infinitely_sure_and_right_costs_nothing():
+    """A logit of minus infinity rules yes out; where no was right, 0 times infinity must not become NaN (PyTorch: NaN)."""
+    logits, targets = hg.Tensor([-np.inf, np.inf], requires_grad=True), np.array([0.0, 1.0], np.float32)
+    loss = hg.binary_cross_entropy_with_logits(logits, targets)
+    assert loss.item() == binary_cross_entropy_with_logits_definition(logits.data, targets) == 0.0
+    assert grads(loss, logits)[0].tolist() == [0.0, 0.0]
+
+
+@pytest.mark.parametrize("mode", ["off", "force"])
+@pytest.mark.parametrize("dtype", [np.int8, np.uint8])
+def test_ids_of_a_narrow_dtype_name_few_of_many_rows(rng, mode, dtype):
+    """Counted in uint8, class 300 would look like class 44, and be a target as well."""
+    logits, wide = rng.standard_normal((3, 600)), np.array([44, 7, 0])
+    with hg.use_kernels(mode):
+        assert hg.cross_entropy(logits, wide.astype(dtype)).item() == hg.cross_entropy(logits, wide).item()
+        table = hg.scatter_rows(logits, wide.astype(dtype), n=600).numpy()
+    assert np.flatnonzero(table.any(axis=1)).tolist() == [0, 7, 44]
+
+
 # ---- mistakes are sentences
 
 X = np.zeros((3, 4))
@@ -235,6 +255,12 @@ MISTAKES = [
     (lambda: hg.cross_entropy(X, np.array([1, 2, -100])), IndexError, "targets holds -100, but logits has 4 classes"),
     (lambda: hg.cross_entropy(X, np.zeros(3, int), ignore_index=0.5), TypeError, "ignore_index is 0.5, but it must be"),
     (lambda: hg.cross_entropy(X, np.zeros(3, int), label_smoothing=1.5), ValueError, "label_smoothing is 1.5, but"),
+    (lambda: hg.cross_entropy(X, np.zeros(3, int), label_smoothing="1"), TypeError, "label_smoothing is '1', but"),
+    (lambda: hg.cross_entropy(1.0, 0), ValueError, r"logits has shape \(\), but it needs an axis of classes"),
+    (lambda: hg.cross_entropy(X, None), TypeError, "targets is None, but it must be an integer array"),
+    (lambda: hg.scatter_rows(X, np.zeros(3, int), n=1.5), TypeError, "n is 1.5, but it must be an integer"),
+    (lambda: hg.scatter_rows(X[:0], np.zeros(0, int), n=-1), ValueError, "n is -1, but it must be at least 0"),
+    (lambda: nn.Embedding(3, 2, padding_idx=1.5), TypeError, "padding_idx is 1.5, but it must be an integer or None"),
     (lambda: hg.linear_cross_entropy(X, np.zeros((4, 2)), np.array([0, 1, 2])), IndexError, "weight has 2 classes"),
     (lambda: hg.linear_cross_entropy(X, np.zeros((4, 2)), np.array([0])), ValueError, r"x \(3, 4\) needs \(3,\)"),
     (lambda: hg.linear_cross_entropy(X, np.zeros(4), np.array([0])), ValueError, "weight has shape .*needs two axes"),

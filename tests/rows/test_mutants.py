@@ -41,6 +41,8 @@ HARMLESS = {
     "einsum: _equal line *: scales by 1.001: *": TRUTH,
     "einsum: _unstretched line *: another comparison: len(own) < len(labels) -> *": ORDER,
     "einsum: contract line *: i + 1 -> *": ORDER,
+    "glove: _errors line *: another axis: xp.take(b*": "a bias has one axis, the first and the last",
+    "glove: _log_count line *: changes a constant: xp.where(x == 0.0, *, x) -> *": GUARD,
     "hypot: _divisor line *: changes a constant: *r == 0.0* -> *": GUARD,
     "kl_divergence: _parts line *: changes a constant: xp.where(met, *) -> *": GUARD,
     "kl_divergence: _parts line *: scales by 1.001: * -> (*, 1.001 * met)": TRUTH,

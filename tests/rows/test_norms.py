@@ -129,6 +129,20 @@ def test_mistakes_are_a_sentence(sentence):
         MISTAKES[sentence]()
 
 
+@pytest.mark.parametrize(
+    "function, wrong, sentence",
+    [
+        (hg.rotary_embedding, {"base": "a"}, "rotary_embedding: base is 'a', but it must be a number"),
+        (hg.rotary_embedding, {"offset": 1.5}, "rotary_embedding: offset is 1.5, but it must be an integer"),
+        (hg.rms_norm, {"weight": np.ones(4), "eps": "a"}, "rms_norm: eps is 'a', but it must be a number"),
+        (hg.layer_norm, {"weight": np.ones(4), "eps": None}, "layer_norm: eps is None, but it must be a number"),
+    ],
+)
+def test_settings_that_are_no_numbers_are_a_sentence(function, wrong, sentence):
+    with pytest.raises(TypeError, match=re.escape(sentence)):
+        function(np.zeros((2, 4)), **wrong)
+
+
 def test_rms_norm_layer():
     layer = RMSNorm(4, eps=1e-5)
     assert [name for name, _ in layer.named_parameters()] == ["weight"]

@@ -38,6 +38,12 @@ EXAMPLES: dict[str, list[Example]] = {
             layouts=("negative strides", "negative strides"),
         ),
     ],
+    "layer_norm": [
+        Example(
+            Sample((np.array([2.3882782, 0.0, 0.0]), np.array([0.0625, -0.875, 0.375])), {}, "the mean of equal numbers"),
+            layouts=("zero strides", ""),
+        ),
+    ],
     "packed_attention": [
         Example(Sample((np.array([[[0.125, -0.125, 0.625]]]),), {"n_head": 1}, "the only score is infinite"), change="inf"),
     ],

@@ -199,6 +199,28 @@ def test_a_scan_needs_one_axis() -> None:
         hg.cumulative_sum(x, axis=2)
 
 
+def test_an_axis_is_an_integer() -> None:
+    x = Tensor(np.arange(6.0).reshape(2, 3))
+    assert hg.sum(x, axis=np.int64(1)).shape == (2,)
+    assert hg.softmax(x, axis=np.int64(0)).shape == (2, 3)  # type: ignore[arg-type]
+    for axis in (1.0, True, "a", [0, 1]):
+        with pytest.raises(
+            TypeError, match=r"^sum: axis is .*, but it must be an integer, a tuple of integers or None$"
+        ):
+            hg.sum(x, axis=axis)
+    for name in ("softmax", "log_softmax"):
+        for axis in (None, (0, 1)):
+            with pytest.raises(TypeError, match=rf"^{name}: axis is .*, but it must be an integer$"):
+                getattr(hg, name)(x, axis=axis)
+
+
+def test_std_speaks_of_itself() -> None:
+    with pytest.raises(ValueError, match=r"^std: axis is 5, but x has 2 axes"):
+        hg.std(Tensor(np.ones((2, 3))), axis=5)
+    with pytest.raises(TypeError, match=r"^std: correction is 'a', but it must be a number"):
+        hg.std(Tensor(np.ones(3)), correction="a")  # type: ignore[arg-type]
+
+
 # ---- dtypes and optional arguments of the standard
 
 

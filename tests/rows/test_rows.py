@@ -17,9 +17,10 @@ rows = pytest.mark.parametrize("op", ROWS, ids=NAMES)
 
 @rows
 def test_formula(op):
-    """Value, vjp, jvp, second order, memory, dtypes, shapes at the edge, laws: at ten random points."""
+    """Value, vjp, jvp, second order, memory, dtypes, shapes at the edge, messages, laws: at ten random points."""
     report = check_op(op, samples=10, seed=1)
     wanted = {"definition", "shapes", "vjp", "jvp", "adjoint", "second order", "engine", "mutation", "second call"}
+    wanted |= {"errors"} | ({"complex step"} if op.analytic else set())
     assert wanted | {"strides", "reads", "float32", "zero size"} <= set(report.checks) | set(report.skipped), report
     assert not wanted & set(report.skipped), report.skipped
     assert not report.warnings, report.warnings

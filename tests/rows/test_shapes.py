@@ -114,6 +114,25 @@ MISFITS: list[tuple[Callable[[], Any], type[Exception], str]] = [
         "^pad: value is 0.5, which int64, the dtype of x, cannot hold",
     ),
     (lambda: hg.pad(Tensor([1, 2]), 1, value=-np.inf), TypeError, "^pad: value is -inf"),
+    (lambda: hg.pad(Tensor([1, 2], dtype=np.int8), 1, value=1000), TypeError, "^pad: value is 1000, which int8"),
+    (lambda: hg.pad(Tensor([True]), 1, value=2), TypeError, "^pad: value is 2, which bool"),
+    (lambda: hg.pad(x23(), 1, value=None), TypeError, "^pad: value is None, but it must be a number"),  # type: ignore[arg-type]
+    (lambda: hg.stack(3), TypeError, "^stack: arrays is of type int"),
+    (lambda: hg.stack([x23()], axis=None), TypeError, "^stack: axis is None, but it must be an integer"),  # type: ignore[arg-type]
+    (lambda: hg.expand_dims(x23(), axis=3), ValueError, "^expand_dims: axis is 3, but the result has 3 axes"),
+    (lambda: hg.expand_dims(x23(), axis=(0, 1)), TypeError, r"^expand_dims: axis is \(0, 1\), but it must be"),  # type: ignore[arg-type]
+    (lambda: hg.split(x23(), 2, axis=None), TypeError, "^split: axis is None, but it must be an integer"),  # type: ignore[arg-type]
+    (lambda: hg.unstack(x23(), axis=1.0), TypeError, "^unstack: axis is 1.0, but it must be an integer"),  # type: ignore[arg-type]
+    (lambda: hg.roll(x23(), 1.5), TypeError, "^roll: shift is 1.5, but it must be an integer"),  # type: ignore[arg-type]
+    (lambda: hg.tile(x23(), 2), TypeError, "^tile: repetitions is 2, but it must be a tuple"),  # type: ignore[arg-type]
+    (lambda: hg.tile(x23(), (1.5,)), TypeError, "^tile: an entry of repetitions is 1.5"),  # type: ignore[arg-type]
+    (lambda: hg.tril(x23(), k=0.5), TypeError, "^tril: k is 0.5, but it must be an integer"),  # type: ignore[arg-type]
+    (lambda: hg.diff(x23(), n=1.5), TypeError, "^diff: n is 1.5, but it must be an integer"),  # type: ignore[arg-type]
+    (lambda: hg.sort(x23(), axis=None), TypeError, "^sort: axis is None, but it must be an integer"),  # type: ignore[arg-type]
+    (lambda: hg.argmax(x23(), axis=(0, 1)), TypeError, r"^argmax: axis is \(0, 1\), but it must be"),  # type: ignore[arg-type]
+    (lambda: hg.searchsorted(x23(), 1.0), ValueError, r"^searchsorted: x1 has shape \(2, 3\), but it must have one"),
+    (lambda: hg.searchsorted(Tensor([1.0]), 1.0, side="up"), ValueError, "^searchsorted: side is 'up'"),
+    (lambda: hg.searchsorted(Tensor([1.0]), 1.0, sorter=[0.0]), ValueError, r"^searchsorted: sorter is float64 \(1,\)"),
 ]
 
 

@@ -86,7 +86,7 @@ PEERS: dict[str, Callable[..., Any]] = {
     "take": lambda x, indices, *, axis: torch.index_select(x, axis, indices.reshape(-1)),
     "matmul": torch.matmul,
     "linear": t_linear,
-    "scatter_rows": lambda x, ids, *, n: torch.zeros((n, x.shape[1]), dtype=x.dtype).index_add(0, ids, x),
+    "scatter_rows": lambda x, ids, *, n: torch.zeros((n, x.shape[1]), dtype=x.dtype).index_add(0, ids.long(), x),
     "gelu": lambda x: F.gelu(x, approximate="tanh"),
     "softmax": lambda x, *, axis=-1: torch.softmax(x, dim=axis),
     "layer_norm": t_layer_norm,
