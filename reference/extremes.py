@@ -19,7 +19,7 @@ import numpy as np
 
 from .namespace import Array, array_namespace
 from .op import Op, Sample
-from .reductions import Axis, check_axes, draw_distinct, each_group, first, kept, mean_vjp, only, spread, sum, sum_vjp
+from .reductions import Axis, check_axes, costs, draw_distinct, each_group, first, kept, mean_vjp, only, spread, sum_vjp
 
 
 def max(x: Array, *, axis: Axis = None, keepdims: bool = False) -> Array:
@@ -48,7 +48,8 @@ def extreme_jvp(
     dinputs: tuple[Array], y: Array, inputs: tuple[Array], *, axis: Axis = None, keepdims: bool = False
 ) -> Array:
     """dy = sum_i m_i dx_i, for max and for min."""
-    return sum(_share(y, inputs[0], axis) * dinputs[0], axis=axis, keepdims=keepdims)
+    product = _share(y, inputs[0], axis) * dinputs[0]
+    return array_namespace(product).sum(product, axis=axis, keepdims=keepdims)
 
 
 def _champion(beats: Callable[[float, float], bool]) -> Callable[..., Array]:
@@ -99,7 +100,7 @@ MAX = Op(
         Sample(
             (np.array([[-np.inf, -np.inf], [-1.0, -np.inf]]),), {"axis": 1}, "minus infinity is a number like any other"
         ),
-        Sample((np.arange(8.0).reshape(2, 2, 2),), {"axis": (0, 2)}, "several axes"),
+        Sample((np.arange(8.0).reshape(2, 2, 2),), {"axis": (0, 2)}, "several axes at once, not side by side"),
     ),
     laws=("bounds_every_entry", "order_free", "shift_passes_through"),
     wrong={
@@ -109,7 +110,7 @@ MAX = Op(
         "shares the cotangent among all entries": mean_vjp,
     },
     tolerance=lambda x, *, axis=None, keepdims=False: 2.0,  # y is exact, only 1 / k is rounded
-    cost=lambda x, *, axis=None, keepdims=False: (x.size, x.size + math.prod(kept(x.shape, axis))),
+    cost=costs(1),
     source="array API standard 2024.12, max; Rockafellar: Convex Analysis, section 23, for the subgradients",
 )
 
@@ -141,6 +142,6 @@ MIN = Op(
         "shares the cotangent among all entries": mean_vjp,
     },
     tolerance=lambda x, *, axis=None, keepdims=False: 2.0,  # y is exact, only 1 / k is rounded
-    cost=lambda x, *, axis=None, keepdims=False: (x.size, x.size + math.prod(kept(x.shape, axis))),
+    cost=costs(1),
     source="array API standard 2024.12, min; Rockafellar: Convex Analysis, section 23, for the subgradients",
 )

@@ -73,7 +73,7 @@ GELU_ERF = Op(
         Sample((np.array([0.0, -0.0, 1.0, -1.0, 3.0]),), {}, "known values around zero"),
         Sample((np.array([-0.7518, -0.7517]),), {}, "beside the minimum, where the slope changes sign"),
         Sample((np.array([1e4, -1e4, 40.0, -40.0]),), {}, "far out it is the identity, or zero"),
-        Sample((np.array(0.5),), {}, "an array without axes"),
+        Sample((np.array(0.5),), {}, "an array without axes stays one"),
     ),
     laws=("reflection_gives_identity",),
     wrong={

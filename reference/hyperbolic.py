@@ -27,6 +27,7 @@ import numpy as np
 from .elementwise import each, random_shape
 from .namespace import Array, array_namespace
 from .op import Op, Sample
+from .trigonometric import inside
 
 # ---- sinh
 
@@ -158,11 +159,6 @@ def _above_one(rng: np.random.Generator) -> Sample:
     return Sample((rng.uniform(1.3, 4.0, random_shape(rng)),), {}, "random")
 
 
-def _inside(rng: np.random.Generator) -> Sample:
-    """Away from -1 and 1, where atanh has its poles."""
-    return Sample((rng.uniform(-0.9, 0.9, random_shape(rng)),), {}, "random")
-
-
 SINH = Op(
     "sinh",
     sinh,
@@ -203,7 +199,7 @@ COSH = Op(
     samples=(
         Sample((np.array([0.0, 1.0, -1.0]),), {}, "both signs and zero"),
         Sample((np.array([700.0, -700.0]),), {}, "nearly infinite"),
-        Sample((np.array(0.5),), {}, "an array without axes"),
+        Sample((np.array(0.5),), {}, "an array without axes stays one"),
     ),
     laws=("even", "nonnegative"),
     wrong={
@@ -277,7 +273,7 @@ ATANH = Op(
     reads=("x",),
     definition=atanh_definition,
     signature="(...)->(...)",
-    draw=_inside,
+    draw=inside,
     formula=r"y = \operatorname{artanh} x",
     gradient=r"\bar x = \frac{\bar y}{1 - x^2}",
     samples=(

@@ -310,7 +310,7 @@ LOGADDEXP = Op(
         Sample((np.array([0.0, 1.0]), np.array([0.0, -1.0])), {}, "equal terms share equally"),
         Sample((np.array([1000.0, -1000.0]), np.array([999.0, -1001.0])), {}, "the exponentials would be inf, or zero"),
         Sample((np.array([-np.inf, 2.0]), np.array([2.0, np.inf])), {}, "a term of zero, and an infinite one"),
-        Sample((np.array([[0.0], [100.0]]), np.array([1.0, 2.0])), {}, "stretched"),
+        Sample((np.array([[0.0], [100.0]]), np.array([1.0, 2.0])), {}, "stretched: its cotangents are summed"),
         Sample((0.0, np.array([-50.0, 50.0])), {}, "a Python number: softplus"),
     ),
     laws=("commutative", "moves_along_with_both"),

@@ -25,7 +25,7 @@ from typing import Any
 
 import numpy as np
 
-from .activations import relu
+from .activations import relu, relu_vjp
 from .namespace import Array, array_namespace, swap
 from .op import Op, Sample
 from .recurrent import State, draw, each_on_its_own, over_time, product_over_time, still, tolerance, walk
@@ -39,10 +39,9 @@ def _squash(a: Array, nonlinearity: str) -> Array:
     return relu(a) if nonlinearity == "relu" else array_namespace(a).tanh(a)
 
 
-def _slope(h: Array, nonlinearity: str) -> Array:
-    """phi'(a), from h = phi(a)."""
-    xp = array_namespace(h)
-    return xp.astype(h > 0.0, h.dtype) if nonlinearity == "relu" else 1.0 - h * h
+def _times_slope(dh: Array, h: Array, nonlinearity: str) -> Array:
+    """dh phi'(a), from h = phi(a)."""
+    return relu_vjp(dh, h, None)[0] if nonlinearity == "relu" else dh * (1.0 - h * h)
 
 
 def rnn(
@@ -77,7 +76,7 @@ def rnn_vjp(
         return (_squash(a[t, ...] + xp.matmul(state[0], u), nonlinearity),)
 
     def back(t: int, dstate: State) -> State:
-        das[t] = (dys[t, ...] + dstate[0]) * _slope(after[t][0], nonlinearity)
+        das[t] = _times_slope(dys[t, ...] + dstate[0], after[t][0], nonlinearity)
         return (xp.matmul(das[t], swap(u)),)
 
     before, after, _ = walk(again, (h,), steps, ends, reverse=reverse)
@@ -99,7 +98,7 @@ def rnn_jvp(
         h, dh = state
         h_new = _squash(xp.matmul(x[t, ...], w) + xp.matmul(h, u) + b, nonlinearity)
         da = xp.matmul(dx[t, ...], w) + xp.matmul(x[t, ...], dw) + xp.matmul(dh, u) + xp.matmul(h, du) + db
-        return h_new, _slope(h_new, nonlinearity) * da
+        return h_new, _times_slope(da, h_new, nonlinearity)
 
     _, after, (_, dh_n) = walk(step, (h, dh), x.shape[0], ends, reverse=reverse)
     return without_padding(over_time([state[1] for state in after], h), ends), dh_n
@@ -149,7 +148,7 @@ def _slope_of_the_output(dy: Two, y: Any, x: Array, h: Array, w: Array, u: Array
                          nonlinearity: str = "tanh", reverse: bool = False) -> tuple[Any, ...]:  # fmt: skip
     """phi' twice: once before ybar and hbar are added, once after."""
     ys, h_n = rnn(x, h, w, u, b, *lengths, nonlinearity=nonlinearity, reverse=reverse)
-    steeper = (dy[0] * _slope(ys, nonlinearity), dy[1] * 1.5 * _slope(h_n, nonlinearity))
+    steeper = (_times_slope(dy[0], ys, nonlinearity), 1.5 * _times_slope(dy[1], h_n, nonlinearity))
     return rnn_vjp(steeper, y, x, h, w, u, b, *lengths, nonlinearity=nonlinearity, reverse=reverse)
 
 

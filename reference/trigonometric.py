@@ -174,8 +174,8 @@ def _between_poles(rng: np.random.Generator) -> Sample:
     return Sample((rng.uniform(-1.25, 1.25, shape) + math.pi * rng.integers(-1, 2, shape),), {}, "random")
 
 
-def _inside(rng: np.random.Generator) -> Sample:
-    """Away from -1 and 1, where the slope of asin and acos is infinite."""
+def inside(rng: np.random.Generator) -> Sample:
+    """Away from -1 and 1, where the slopes of asin and acos (and of atanh) are infinite."""
     return Sample((rng.uniform(-0.9, 0.9, random_shape(rng)),), {}, "random")
 
 
@@ -246,7 +246,7 @@ TAN = Op(
     samples=(
         Sample((np.array([0.0, math.pi / 4, -math.pi / 3, math.pi]),), {}, "the angles that everybody knows"),
         Sample((np.array([1.57, -1.57]),), {}, "beside the poles"),
-        Sample((np.array(0.5),), {}, "an array without axes"),
+        Sample((np.array(0.5),), {}, "an array without axes stays one"),
     ),
     laws=("odd",),
     wrong={
@@ -267,7 +267,7 @@ ASIN = Op(
     reads=("x",),
     definition=asin_definition,
     signature="(...)->(...)",
-    draw=_inside,
+    draw=inside,
     formula=r"y = \arcsin x",
     gradient=r"\bar x = \frac{\bar y}{\sqrt{1 - x^2}}",
     samples=(
@@ -294,7 +294,7 @@ ACOS = Op(
     reads=("x",),
     definition=acos_definition,
     signature="(...)->(...)",
-    draw=_inside,
+    draw=inside,
     formula=r"y = \arccos x",
     gradient=r"\bar x = -\frac{\bar y}{\sqrt{1 - x^2}}",
     samples=(

@@ -24,7 +24,7 @@ import numpy as np
 
 from .namespace import Array, array_namespace
 from .op import Op, Sample
-from .reductions import Axis, check_axes, count, draw_distinct, each_group, kept, spread
+from .reductions import Axis, check_axes, costs, count, draw_distinct, each_group, kept, spread
 
 
 def _freedom(shape: tuple[int, ...], axis: Axis, correction: float) -> float:
@@ -131,6 +131,6 @@ VAR = Op(
         ),
     },
     tolerance=lambda x, *, axis=None, correction=0.0, keepdims=False: 8.0 + 2 * count(x.shape, axis),
-    cost=lambda x, *, axis=None, correction=0.0, keepdims=False: (4 * x.size, x.size + math.prod(kept(x.shape, axis))),
+    cost=costs(4),
     source="array API standard 2024.12, var; Chan, Golub, LeVeque 1983: The American Statistician 37(3)",
 )

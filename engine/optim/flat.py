@@ -26,7 +26,8 @@ Span = tuple[dict[str, Any], int, int, int]
 class FlatOptimizer:
     """Base of the optimizers.
 
-    params: Tensors, or a list of groups {"params": Tensors, "lr": ...} with the settings that differ.
+    params: Tensors, or a list of groups {"params": Tensors, "lr": ...} with the settings that differ. ValueError where a
+    setting is unknown or has no legal value, TypeError where a parameter cannot be one.
     max_norm: clip the gradients' global norm to this inside the step.
 
     The Tensors' numbers move into one array, and their gradients will lie in another: a `.grad` that you want to keep

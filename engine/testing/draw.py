@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from typing import Any
 
 import numpy as np
@@ -93,3 +94,17 @@ def enlarged(op: Op, small: Sample, factor: int, rng: np.random.Generator, most:
     except (ValueError, TypeError):
         return None
     return Sample(tuple(inputs), small.params, "larger")
+
+
+def plainer(op: Op, sample: Sample) -> Sample | None:
+    """The sample without all that may be left out: optional inputs, and parameters that have a default. None where the
+    row does not allow what is left."""
+    arguments = inspect.signature(op.forward).parameters
+    needed = [name for name, a in arguments.items() if a.default is a.empty]
+    n = len(sample.inputs) if op.variadic else sum(name in needed for name in op.inputs)
+    params = {name: value for name, value in sample.params.items() if name in needed}
+    try:
+        op.validate(*sample.inputs[:n], **params)
+    except (ValueError, TypeError):
+        return None
+    return Sample(sample.inputs[:n], params, sample.why)

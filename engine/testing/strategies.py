@@ -15,6 +15,7 @@ and its optional inputs or not.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import lru_cache
 from math import prod
 from typing import Any
@@ -22,7 +23,7 @@ from typing import Any
 import numpy as np
 
 from ...reference.op import Op, Sample
-from .draw import enlarged, numbers
+from .draw import enlarged, numbers, plainer
 from .example import CHANGES, Example
 from .layouts import LAYOUTS
 
@@ -154,12 +155,16 @@ def _broadcasts(op: Op) -> bool:
 
 
 @st.composite
-def examples(draw: Any, op: Op, larger: bool = False) -> Example:
-    """An Example of the row. larger: some have axes many times as long, for kernels with vector lanes and tiles."""
+def examples(draw: Any, op: Op, accepts: Callable[..., bool] | None = None) -> Example:
+    """An Example of the row. accepts: that of a kernel. What it does not accept is made plainer, and some examples get axes
+    many times as long, for vector lanes and tiles."""
     sample, seed = draw(samples(op)), draw(st.integers(0, 2**16 - 1))
-    if larger and draw(st.booleans()):
-        factor = draw(st.integers(2, 40))
-        sample = enlarged(op, sample, factor, np.random.default_rng(seed), MOST) or sample
+    if accepts is not None:
+        if not accepts(*sample.inputs, **sample.params):
+            sample = plainer(op, sample) or sample
+        if draw(st.booleans()):
+            factor = draw(st.integers(2, 40))
+            sample = enlarged(op, sample, factor, np.random.default_rng(seed), MOST) or sample
     n = len(sample.inputs)
     kind = draw(st.integers(0, 2 * len(CHANGES)))  # half of them ordinary
     return Example(

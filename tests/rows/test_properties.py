@@ -65,7 +65,7 @@ def search(subject):
     """Looks for an example for which the subject's properties do not hold."""
     op, kernel = subject.op, subject.kernel
 
-    @given(examples(op, larger=kernel is not None))
+    @given(examples(op, None if kernel is None else kernel.accepts))
     def check(drawn):
         assume(kernel is None or kernel.accepts(*drawn.arrays(op), **drawn.sample.params))
         holds(subject, drawn)
