@@ -1,4 +1,4 @@
-r"""GELU: a gate that opens with the input itself, in the tanh form that GPT-2 and BERT use.
+r"""GELU: a gate that opens with the input itself, in the tanh form that GPT-2 uses.
 
     y = x Phi(x)  with the normal distribution's Phi,   Phi(x) ~ (1 + tanh u) / 2,   u = a (x + b x^3),
     a = sqrt(2 / pi),   b = 0.044715.

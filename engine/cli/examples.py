@@ -199,7 +199,7 @@ def _small(op: Op) -> Sample:
     drawn = [random_sample(op, np.random.default_rng(seed)) for seed in range(40)]
     arrays = [sample for sample in drawn if all(isinstance(x, np.ndarray) and x.size for x in sample.inputs)]
     best = min(arrays or drawn, key=lambda sample: abs(sum(np.size(x) for x in sample.inputs) - 8))
-    inputs = tuple(np.round(x, 2) if is_float(x) else x for x in best.inputs)
+    inputs = tuple(np.asarray(np.round(x, 2)) if is_float(x) else x for x in best.inputs)
     return Sample(inputs, best.params, best.why)
 
 

@@ -14,6 +14,7 @@ import typer
 
 from .. import process
 from ..errors import UserError
+from . import embed, train_glove
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -26,6 +27,8 @@ train_app = typer.Typer(
     no_args_is_help=True, rich_markup_mode=None, help="Train a model. Example: handgrad train gpt --help"
 )
 app.add_typer(train_app, name="train")
+app.add_typer(embed.app, name="embed")
+train_app.command("glove", epilog=train_glove.EXAMPLE)(train_glove.command)
 
 
 @train_app.command("gpt", epilog="Example: handgrad train gpt --text books/*.txt --out runs/books --steps 2000")

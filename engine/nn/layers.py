@@ -52,14 +52,38 @@ class Embedding(Module):
     def __init__(self, num_embeddings: int, embedding_dim: int, padding_idx: int | None = None) -> None:
         positive("Embedding", num_embeddings=num_embeddings, embedding_dim=embedding_dim)
         padding_idx = optional_integer("Embedding", "padding_idx", padding_idx)
-        if padding_idx is not None and not -num_embeddings <= padding_idx < num_embeddings:
-            raise ValueError(f"Embedding: padding_idx is {padding_idx}, but there are {num_embeddings} embeddings")
         self.num_embeddings, self.embedding_dim = num_embeddings, embedding_dim
-        self.padding_idx = None if padding_idx is None else padding_idx % num_embeddings
+        self.padding_idx = None if padding_idx is None else self._padding_row(padding_idx, num_embeddings)
         weight = random.default.normal((num_embeddings, embedding_dim))
         if self.padding_idx is not None:
             weight[self.padding_idx] = 0.0
         self.weight = Parameter(weight)
+
+    @staticmethod
+    def _padding_row(padding_idx: int, num_embeddings: int) -> int:
+        """The row, counted from the beginning."""
+        if not -num_embeddings <= padding_idx < num_embeddings:
+            raise ValueError(f"Embedding: padding_idx is {padding_idx}, but there are {num_embeddings} embeddings")
+        return padding_idx % num_embeddings
+
+    @classmethod
+    def from_vectors(cls, vectors: Any, *, freeze: bool = True, padding_idx: int | None = None) -> Embedding:
+        """A table that holds a copy of `vectors`: an array (num_embeddings, embedding_dim), or WordVectors (their array).
+
+        freeze: the table does not learn. padding_idx: a row that becomes zero, and stays so.
+        """
+        array = np.array(getattr(vectors, "array", vectors))
+        if array.ndim != 2 or array.dtype.kind != "f":
+            raise ValueError(
+                f"Embedding: vectors are {array.dtype} of shape {array.shape}, but floating point with two axes is needed"
+            )
+        layer = cls.__new__(cls)  # without initial numbers, which would be drawn for nothing
+        layer.num_embeddings, layer.embedding_dim, layer.padding_idx = *array.shape, None
+        if padding_idx is not None:
+            layer.padding_idx = cls._padding_row(padding_idx, len(array))
+            array[layer.padding_idx] = 0.0
+        layer.weight = Parameter(array, requires_grad=not freeze)
+        return layer
 
     def forward(self, ids: Any) -> Tensor:
         return embedding(self.weight, ids, padding_idx=self.padding_idx)

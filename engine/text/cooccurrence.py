@@ -141,7 +141,9 @@ class Cooccurrences:
         unit = unit_of(window, weighting)
         try:
             if os.path.getsize(path) % STANFORD.itemsize:
-                raise UserError(f"{path} is no file of whole records (int, int, double) as Stanford's cooccur writes it")
+                raise UserError(
+                    f"{path} is no file of whole records (int, int, double) as Stanford's cooccur writes it"
+                )
             theirs = np.memmap(path, STANFORD, "r") if os.path.getsize(path) else np.empty(0, STANFORD)
         except OSError as error:
             raise UserError(f"{path} cannot be read: {error.strerror}") from error
@@ -156,7 +158,9 @@ class Cooccurrences:
             near = np.abs(exact - out["count"]) <= 1e-9 * exact + 1e-3
             if not near.all() or (out["count"] <= 0).any():
                 odd = block["val"][np.argmin(near)]
-                raise UserError(f"{path} has the value {odd}, which no window of {window} with {weighting} weights gives")
+                raise UserError(
+                    f"{path} has the value {odd}, which no window of {window} with {weighting} weights gives"
+                )
         key = (records["i"].astype(np.int64) << 32) | records["j"]
         if (np.diff(key) <= 0).any():
             records = records[np.argsort(key)]

@@ -20,7 +20,7 @@ import numpy as np
 from ..errors import UserError
 from ..files import StrPath, write_atomically
 from ..kernel_table import announce_compilation
-from .cooccurrence import HEADER, RECORD, Cooccurrences, Weighting, map_records, unit_of, write_header
+from .cooccurrence import RECORD, Cooccurrences, Weighting, map_records, unit_of, write_header
 
 __all__ = ["count_cooccurrences"]
 
@@ -88,7 +88,12 @@ class _Counter:
     """The buffers and settings of one count."""
 
     def __init__(
-        self, result: Cooccurrences, memory: int, threads: int | None, folder: StrPath | None, progress: _Progress | None
+        self,
+        result: Cooccurrences,
+        memory: int,
+        threads: int | None,
+        folder: StrPath | None,
+        progress: _Progress | None,
     ) -> None:
         from ...kernels.cpu import cooccurrence as kernels
         from ...kernels.cpu.jit import numba_settings
@@ -180,7 +185,9 @@ class _Counter:
             )
         if block.size and (block.min() < BORDER or block.max() >= self.words):
             wrong = block.min() if block.min() < BORDER else block.max()
-            raise UserError(f"count_cooccurrences: ids has {wrong}, but {self.words} words have ids from 0, and -1 ends")
+            raise UserError(
+                f"count_cooccurrences: ids has {wrong}, but {self.words} words have ids from 0, and -1 ends"
+            )
         return block
 
     def _count(self, text: Array, first: int, last: int, file: BinaryIO) -> int:
@@ -259,7 +266,7 @@ class _Counter:
 
 def _fill(file: BinaryIO, records: Array) -> int:
     """Read into records until they are full or the file ends; return the bytes."""
-    view, done = memoryview(records.view(np.uint8)), 0
+    view, done = records.view(np.uint8), 0
     while n := file.readinto(view[done:]):  # type: ignore[attr-defined]
         done += n
     return done

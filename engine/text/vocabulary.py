@@ -83,7 +83,9 @@ class Vocabulary:
         """Yield the ids of each block; where words stand between blanks in files, many times as fast as `encode`."""
         if isinstance(blocks, WordBlocks) and _splits_bytes(blocks) and (table := self._bytes_table()):
             for piece in blocks.pieces():
-                yield table.encode(b"\n" if piece is None else piece, lines=piece is None or blocks.documents == "lines")
+                yield table.encode(
+                    b"\n" if piece is None else piece, lines=piece is None or blocks.documents == "lines"
+                )
         else:
             yield from map(self.encode, blocks)
 
@@ -91,7 +93,9 @@ class Vocabulary:
         """Write one line `word count` for each word, as Stanford's vocab_count does; UserError for words with blanks."""
         for word in self.words:
             if not word or re.search(r"\s", word):
-                raise UserError(f"cannot save {word!r} to {path}: a word in a vocabulary file must be without white space")
+                raise UserError(
+                    f"cannot save {word!r} to {path}: a word in a vocabulary file must be without white space"
+                )
 
         def write(file: BinaryIO) -> None:
             for word, count in zip(self.words, self.counts, strict=True):

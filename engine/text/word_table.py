@@ -57,9 +57,7 @@ class WordTable:
         """Return the ids int32 (N,) of the known words of a piece; lines: a newline gives BORDER."""
         text = _letters(piece)
         ids = np.empty(text.size, np.int32)
-        n = self._kernels.words_encode_01_hash(
-            text, lines, self._slots, self._hashes, self._begins, self._letters, ids
-        )
+        n = self._kernels.words_encode_01_hash(text, lines, self._slots, self._hashes, self._begins, self._letters, ids)
         return ids[:n]
 
     def _grow(self, letters: int) -> None:

@@ -14,7 +14,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from ..errors import UserError
 from ..files import StrPath
@@ -48,7 +48,7 @@ def words(text: str, *, lower: bool = True) -> list[str]:
 def chinese(text: str) -> list[str]:
     """Segment Chinese text with jieba; what holds no letter or digit is left out. UserError where jieba is missing."""
     try:
-        import jieba
+        import jieba  # pyright: ignore[reportMissingImports]
     except ImportError:
         raise UserError("cutting Chinese text into words needs jieba: pip install handgrad[zh]") from None
     jieba.setLogLevel(60)  # it would report on stderr that it loads its dictionary

@@ -207,7 +207,7 @@ class _Run:
         config, step = self.config, start
         tokens = config.batch_size * self.model.config.block_size
         quiet = np.errstate(all="ignore")  # a run that diverges ends in one sentence, not in NumPy's warnings
-        with _interruptible() as interrupted, ProgressLine(config.steps, tokens_per_step=tokens) as progress, quiet:
+        with interruptible() as interrupted, ProgressLine(config.steps, tokens_per_step=tokens) as progress, quiet:
             if self.last is not None:
                 progress.validation(start, self.last)
             while step < config.steps and not interrupted.is_set():
@@ -304,7 +304,7 @@ def read_run(folder: Path) -> dict[str, Any]:
 
 
 @contextlib.contextmanager
-def _interruptible() -> Iterator[threading.Event]:
+def interruptible() -> Iterator[threading.Event]:
     """Ctrl-C and SIGTERM set the event, so that the step in progress ends well; the second one interrupts as usual."""
     asked = threading.Event()
     if threading.current_thread() is not threading.main_thread():

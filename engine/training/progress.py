@@ -22,7 +22,7 @@ _BAR_COLUMNS = 110  # a narrower terminal has room for the line alone
 class ProgressLine:
     """`step 1200/2000  loss 1.4702  validation 1.6911  81,920 tokens/s  0:02:13 left`, kept up to date.
 
-    total: iterations of the whole run; tokens_per_step: tokens an iteration trains on, for tokens/s; every: seconds
+    total: iterations of the whole run; tokens_per_step: tokens (or what `unit` says) an iteration trains on; every: seconds
     between plain lines when stderr is not a terminal, where a validation prints one at once. Speed and time left are
     those of the last 10 seconds without the validations, so that compiling kernels does not count. Starts no thread.
     """
@@ -33,10 +33,11 @@ class ProgressLine:
         *,
         tokens_per_step: int,
         stream: TextIO | None = None,
+        unit: str = "tokens",
         every: float = 5.0,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self.total, self.tokens_per_step, self.every = total, tokens_per_step, every
+        self.total, self.tokens_per_step, self.unit, self.every = total, tokens_per_step, unit, every
         self._stream, self._clock = stream if stream is not None else sys.stderr, clock
         self._step, self._loss, self._validation = 0, "", ""
         self._marks: list[tuple[float, int]] = []  # (seconds, step) of the updates in the window
@@ -81,7 +82,7 @@ class ProgressLine:
         parts = [f"step {self._step}/{self.total}", self._loss, self._validation]
         if self._steps_per_second > 0:
             seconds = round(max(self.total - self._step, 0) / self._steps_per_second)
-            parts += [f"{self._steps_per_second * self.tokens_per_step:,.0f} tokens/s"]
+            parts += [f"{self._steps_per_second * self.tokens_per_step:,.0f} {self.unit}/s"]
             parts += [f"{seconds // 3600}:{seconds // 60 % 60:02}:{seconds % 60:02} left"]
         return "  ".join(part for part in parts if part)
 

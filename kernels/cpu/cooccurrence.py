@@ -1,10 +1,10 @@
-"""Co-occurrence counts of a text, exact in integers: GloVe's X (Pennington, Socher and Manning, 2014, section 3.1 and 4.2).
+"""Co-occurrence counts of a text, exact in integers: GloVe's X (Pennington, Socher and Manning, 2014, sections 3 and 4.2).
 
-    X[i, j] = (1 / unit) sum over places p of i and distances d = 1 ... window with j at p + d (symmetric: or at p - d) of weights[d]
+    X[i, j] = (1 / unit) sum of weights[d] over the places p of i and d = 1 ... window with j at p + d
 
-V words, ids from 0; `ids` is the text, one id a place. The window looks over no border: a negative id ends it. With
-unit = lcm(1 ... window) the weights unit / d are whole numbers, so a sum is the same in every order, and neither threads
-nor a text that is counted in pieces change a bit.
+(symmetric: and over those with j at p - d). V words, ids from 0; `ids` is the text, one id a place. The window looks over
+no border: a negative id ends it. With unit = lcm(1 ... window) the weights unit / d are whole numbers, so a sum is the same
+in every order, and neither threads nor a text that is counted in pieces change a bit.
 
 The table has V^2 cells and few that are not zero. So it is made row by row: the places of each word are gathered by a
 counting sort, one dense row of V integers takes all their windows (it stays in the cache), and what is not zero goes out as

@@ -151,7 +151,9 @@ def glove_round(
     rows, columns, logs, weights = pairs
     sizes = {a.size for a in (*pairs, order)}
     if len(sizes) != 1 or starts[0] < 0 or starts[-1] > rows.size:
-        raise ValueError(f"glove_round: rows, columns, logs, weights and order have sizes {sorted(sizes)}, but need one")
+        raise ValueError(
+            f"glove_round: rows, columns, logs, weights and order have sizes {sorted(sizes)}, but need one"
+        )
     if words.dtype not in FLOATS or {a.dtype for a in (words, contexts, logs, weights)} != {words.dtype}:
         raise TypeError(f"glove_round: words are {words.dtype}, but parameters, logs and weights need one float dtype")
     if words.shape[1:] != contexts.shape[1:] or words.shape[1] != 2:

@@ -187,7 +187,7 @@ def walk(
         np.dot(h, u, out=q)
         step(q, gates[t], c, cells[t], ys[t], t, ends)
         h, c = state_after(ys[t], h, t, ends, ragged), frozen(cells[t])
-    return (ys, np.array(h), np.array(c)), (gates, cells, ys, ends)
+    return (ys, np.array(h, order="C"), np.array(c, order="C")), (gates, cells, ys, ends)
 
 
 def walk_back(

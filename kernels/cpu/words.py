@@ -27,7 +27,7 @@ _FNV_PRIME = np.uint64(1099511628211)
 
 @jit(inner=True)
 def _is_blank(letter):
-    return letter == _SPACE or letter == _NEWLINE or letter == _TAB
+    return letter in (_SPACE, _NEWLINE, _TAB)
 
 
 @jit(inner=True)

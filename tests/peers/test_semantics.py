@@ -97,7 +97,8 @@ def test_a_batch_that_is_ignored_as_a_whole() -> None:
     assert hg.cross_entropy(np.zeros((2, 3)), np.array([-100, -100]), ignore_index=-100).item() == 0.0
     logits, targets = numbers(4, 3, 4), np.array([1, -100, 2])
     near(
-        hg.cross_entropy(logits, targets, ignore_index=-100), F.cross_entropy(torch.tensor(logits), torch.tensor(targets))
+        hg.cross_entropy(logits, targets, ignore_index=-100),
+        F.cross_entropy(torch.tensor(logits), torch.tensor(targets)),
     )
 
 
@@ -143,3 +144,10 @@ def test_pytorchs_decoder_layer_is_not_causal() -> None:
 def test_gelu_of_layers_is_exact() -> None:
     theirs = torch.nn.TransformerEncoderLayer(4, 2, 8, dropout=0.0, activation="gelu", batch_first=True)
     assert theirs.activation is F.gelu and F.gelu(torch.tensor(1.0)).item() == pytest.approx(0.8413447, abs=1e-6)
+
+
+@answers("`nn.Dropout`")
+def test_dropping_everything() -> None:
+    assert not torch.nn.Dropout(1.0)(torch.ones(3)).any()
+    with pytest.raises(ValueError, match=r"^Dropout: p is 1"):
+        hg.nn.Dropout(1.0)

@@ -22,7 +22,7 @@ SHIFT = "softmax does not change when all scores are shifted; the shift only kee
 ORDER = "the result is the same; the other one only costs more"
 
 HARMLESS = {
-    "atan2: _divisor line *: changes a constant: *where(r == 0.0, 1.0, r) -> *": GUARD,
+    "atan2: _over line *: changes a constant: *where(origin, 1.0, r) -> *": GUARD,
     "attention: _group_by_group line *: changes a constant: inputs[1] -> inputs[2]": "k and v have the same heads",
     "attention: attention_weights line *: *: scores -> 1.001 * scores": EMPTY,
     "attention: attention_weights line *: *(largest == -math.inf, 0.0, largest) -> *": SHIFT,
@@ -43,7 +43,7 @@ HARMLESS = {
     "einsum: contract line *: i + 1 -> *": ORDER,
     "glove: _errors line *: another axis: xp.take(b*": "a bias has one axis, the first and the last",
     "glove: _log_count line *: changes a constant: xp.where(x == 0.0, *, x) -> *": GUARD,
-    "hypot: _divisor line *: changes a constant: *r == 0.0* -> *": GUARD,
+    "hypot: _over line *: changes a constant: *where(origin, 1.0, r) -> *": GUARD,
     "kl_divergence: _parts line *: changes a constant: xp.where(met, *) -> *": GUARD,
     "kl_divergence: _parts line *: scales by 1.001: * -> (*, 1.001 * met)": TRUTH,
     "logaddexp: _shares line *: changes a constant: xp.where(same, 0.0, *) -> *": "two equal numbers differ by 0, whichever",

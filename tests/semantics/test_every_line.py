@@ -17,12 +17,13 @@ PEERS = HERE.parent / "peers" / "test_semantics.py"
 def questions(text: str) -> dict[str, str]:
     """Question -> answer, of every line of every table."""
     rows = [line for line in text.splitlines() if line.startswith("|")]
-    cells = [[cell.strip() for cell in row.strip("|").split("|")] for row in rows]
-    assert all(len(row) == 2 for row in cells), "a line of a table has two columns, so no cell may hold a |"
-    found = [row for row in cells if row not in (["question", "answer"], ["---", "---"])]
+    cells = [tuple(cell.strip() for cell in row.strip("|").split("|")) for row in rows]
+    broken = [row for row, cell in zip(rows, cells, strict=True) if len(cell) != 2]
+    assert not broken, f"docs/semantics.md has lines without two columns (a cell may hold no |): {broken}"
+    found = [row for row in cells if row not in (("question", "answer"), ("---", "---"))]
     twice = [question for question, n in Counter(question for question, _ in found).items() if n > 1]
     assert not twice, f"docs/semantics.md asks twice: {twice}"
-    return {question: answer for question, answer in found}
+    return {row[0]: row[1] for row in found}
 
 
 def answered(files: list[Path]) -> dict[str, str]:

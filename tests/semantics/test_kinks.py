@@ -293,4 +293,6 @@ def test_gelu(dtype: Any, kernels: str, near: Any) -> None:
     slope = [0.5 * (1 + math.erf(v / math.sqrt(2))) + v * math.exp(-v * v / 2) / math.sqrt(2 * math.pi) for v in x]
     near(hg.grad(lambda x: hg.sum(hg.gelu(x, approximate="none")))(x.astype(dtype)), slope)
     du = math.sqrt(2 / math.pi) * (1 + 3 * 0.044715 * x**2)
-    near(hg.grad(lambda x: hg.sum(hg.gelu(x)))(x.astype(dtype)), 0.5 * (1 + np.tanh(u)) + 0.5 * x * du / np.cosh(u) ** 2)
+    near(
+        hg.grad(lambda x: hg.sum(hg.gelu(x)))(x.astype(dtype)), 0.5 * (1 + np.tanh(u)) + 0.5 * x * du / np.cosh(u) ** 2
+    )

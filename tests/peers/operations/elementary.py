@@ -18,6 +18,12 @@ def both(function: Callable[..., Any]) -> Callable[..., Any]:
     return call
 
 
+def hypot(x1: Any, x2: Any) -> Any:
+    """torch.hypot, but with the slopes 0 at the origin, where PyTorch's are NaN."""
+    origin = (x1 == 0.0) & (x2 == 0.0)
+    return torch.where(origin, 0.0, torch.hypot(torch.where(origin, 1.0, x1), x2))
+
+
 PEERS: dict[str, Callable[..., Any]] = {
     "sin": torch.sin,
     "cos": torch.cos,
@@ -35,7 +41,7 @@ PEERS: dict[str, Callable[..., Any]] = {
     "log2": torch.log2,
     "log10": torch.log10,
     "logaddexp": both(torch.logaddexp),
-    "hypot": both(torch.hypot),
+    "hypot": both(hypot),
     "atan2": both(torch.atan2),
     "abs": torch.abs,
     "maximum": both(torch.maximum),
