@@ -69,7 +69,7 @@ LOG_SOFTMAX = Op(
     reads=("y",),
     definition=log_softmax_definition,
     signature="(...,n)->(...,n)",
-    check=check_axes("log_softmax", empty=False),
+    check=check_axes("log_softmax", empty=False, default=-1),
     draw=_draw,
     formula=r"y_i = x_i - \log \sum_k e^{x_k}",
     gradient=r"\bar x_j = \bar y_j - e^{y_j} \sum_i \bar y_i",

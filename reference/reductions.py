@@ -110,10 +110,11 @@ def each_group(f: Callable[[list[float]], float], x: Array, axis: Axis, keepdims
     return y if keepdims else np.reshape(y, tuple(n for a, n in enumerate(x.shape) if a not in gone))
 
 
-def check_axes(op: str, *, empty: bool = True) -> Callable[..., None]:
-    """A check that the axes exist, none twice; and that they hold numbers, unless `empty` is allowed."""
+def check_axes(op: str, *, empty: bool = True, default: Axis = None) -> Callable[..., None]:
+    """A check that the axes exist, none twice; and that they hold numbers, unless `empty` is allowed. default: what `axis`
+    is where nobody says."""
 
-    def check(x: Any, *, axis: Axis = None, **params: Any) -> None:
+    def check(x: Any, *, axis: Axis = default, **params: Any) -> None:
         shape = tuple(x.shape)
         asked = () if axis is None else axis if isinstance(axis, tuple) else (axis,)
         for a in asked:

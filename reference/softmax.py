@@ -20,6 +20,7 @@ import numpy as np
 
 from .namespace import Array, array_namespace
 from .op import Op, Sample
+from .reductions import check_axes
 
 
 def softmax(x: Array, *, axis: int = -1) -> Array:
@@ -53,12 +54,6 @@ def softmax_definition(x: Array, *, axis: int = -1) -> Array:
     return y
 
 
-def _check(x: Any, *, axis: int = -1) -> None:
-    shape = tuple(x.shape)
-    if not -len(shape) <= axis < len(shape):
-        raise ValueError(f"softmax: axis is {axis}, but x has shape {shape} and so no such axis")
-
-
 def _draw(rng: np.random.Generator) -> Sample:
     shape = tuple(rng.integers(1, 6, size=rng.integers(1, 4)))
     axis = int(rng.integers(-len(shape), len(shape)))
@@ -74,7 +69,7 @@ SOFTMAX = Op(
     reads=("y",),
     definition=softmax_definition,
     signature="(...,n)->(...,n)",
-    check=_check,
+    check=check_axes("softmax", empty=False, default=-1),
     draw=_draw,
     formula=r"y_i = \frac{e^{x_i}}{\sum_k e^{x_k}}",
     gradient=r"\bar x_j = y_j \left(\bar y_j - \langle \bar y, y \rangle\right)",

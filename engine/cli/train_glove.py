@@ -65,8 +65,9 @@ def run(
     from ..text.vocabulary import Vocabulary
     from ..training.loop import open_run, read_run
 
-    if threads is not None and threads < 1:
-        raise UserError(f"--threads is {threads}, but it must be at least 1")
+    for name, value in (("threads", threads), ("epochs", epochs)):
+        if value is not None and value < 1:
+            raise UserError(f"--{name} is {value}, but it must be at least 1")
     if resume:
         if overwrite:
             raise UserError("--resume and --overwrite contradict each other; say one")
@@ -79,12 +80,13 @@ def run(
         table = Cooccurrences.load(out / "cooccurrences.bin")
         model = GloVe.load_checkpoint(out / "checkpoint.safetensors", vocabulary.words)
         config = model.config or GloVeConfig()
-        epochs = epochs or settings["training"].get("epochs", 15)
+        epochs = epochs or int(settings["training"].get("epochs", 15))
     else:
         if not texts:
             raise UserError("--text is missing: name at least one text file, such as --text book.txt")
         config = GloVeConfig(**{name: options[name] for name in _FIT if name in options})
-        settings, epochs = DEFAULTS | options, epochs or 15
+        settings = DEFAULTS | options
+        epochs = epochs or 15
         vocabulary, table = _count(out, texts, settings, threads, overwrite=overwrite)
         model = GloVe(vocabulary.words, settings["vector_size"], seed=settings["seed"])
         description = {
@@ -132,6 +134,8 @@ def _count(out: Path, texts: list[Path], settings: dict[str, Any], threads: int 
     blocks = WordBlocks(texts, words, documents="files")
     vocabulary = Vocabulary.build(blocks, min_count=settings["min_count"])
     open_run(out, resume=False, overwrite=overwrite)
+    for name in ("vectors.safetensors", "vectors.txt", "cooccurrences.bin"):
+        (out / name).unlink(missing_ok=True)
     vocabulary.save(out / "vocabulary.txt")
     _write(out / "run.json", "{}\n")  # so that the folder is a run's from now on
     table = count_cooccurrences(

@@ -1,4 +1,7 @@
-"""GloVe: word vectors fitted to a table of co-occurrences. The mathematics: reference/glove.py; the loop: kernels/cpu/glove.py."""
+"""GloVe: word vectors fitted to a table of co-occurrences.
+
+The mathematics: reference/glove.py; the loop over pairs: kernels/cpu/glove.py.
+"""
 
 from __future__ import annotations
 
@@ -139,7 +142,7 @@ class GloVe:
 
     def save_checkpoint(self, path: StrPath) -> None:
         """Everything that `load_checkpoint` needs to go on, as one safetensors file, atomically; not the words."""
-        arrays = {name: a for name, a in self.parameters.items()} | {f"squares.{n}": a for n, a in self.squares.items()}
+        arrays = self.parameters | {f"squares.{n}": a for n, a in self.squares.items()}
         state = {
             "vector_size": self.vector_size, "seed": self.seed, "epoch": self.epoch, "round": self.round,
             "cost": self._cost, "costs": self.costs, "pairs": self._pairs,
