@@ -108,22 +108,21 @@ class GloVe:
             raise UserError(f"epochs is {epochs}, but it must be at least 1")
         training = _Training(self, cooccurrences, config, threads or _usable_threads())
         self._remember(config, training.fingerprint)
-        while self.epoch < epochs:
+        stopped = False
+        while self.epoch < epochs and not stopped:
             for done, cost in training.rounds():
-                self._cost += cost
-                self.round = done
+                self.round, self._cost = done, self._cost + cost
                 if progress is not None:
                     progress(self, done / training.number_of_rounds)
-                if stop is not None and stop() and done < training.number_of_rounds:
-                    training.store()
-                    self._save(checkpoint)
-                    return self.costs
+                stopped = stop is not None and stop()
+                if stopped:
+                    break
             training.store()
-            self.costs.append(self._cost / training.size)
-            self.epoch, self.round, self._cost = self.epoch + 1, 0, 0.0
-            self._save(checkpoint)
-            if stop is not None and stop():
-                break
+            if self.round == training.number_of_rounds:
+                self.costs.append(self._cost / training.size)
+                self.epoch, self.round, self._cost = self.epoch + 1, 0, 0.0
+            if checkpoint is not None:
+                self.save_checkpoint(checkpoint)
         return self.costs
 
     def _remember(self, config: GloVeConfig, fingerprint: dict[str, float]) -> None:
@@ -135,10 +134,6 @@ class GloVe:
                 f"this model was trained on other co-occurrences ({self._pairs}, but these are {fingerprint})"
             )
         self.config, self._pairs = config, fingerprint
-
-    def _save(self, path: StrPath | None) -> None:
-        if path is not None:
-            self.save_checkpoint(path)
 
     def save_checkpoint(self, path: StrPath) -> None:
         """Everything that `load_checkpoint` needs to go on, as one safetensors file, atomically; not the words."""

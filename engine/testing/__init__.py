@@ -5,7 +5,6 @@
 Start reading with check.py (what is checked), then differences.py and first_order.py (why it can be trusted).
 """
 
-from .. import ops as _ops  # fills the namespace of Tensor, in which formulas look for their functions
 from .. import ops  # noqa: F401  (gives Tensor its namespace: formulas run on Tensors too)
 from .check import check_op
 from .draw import random_sample

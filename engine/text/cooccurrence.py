@@ -154,7 +154,8 @@ class Cooccurrences:
             if out["i"].min() < 0 or out["j"].min() < 0 or max(out["i"].max(), out["j"].max()) >= words:
                 raise UserError(f"{path} has words beyond the {words} of the vocabulary: it belongs to another one")
             exact = block["val"] * unit
-            out["count"] = np.rint(exact)
+            with np.errstate(invalid="ignore"):  # NaN is near to nothing
+                out["count"] = np.rint(exact)
             near = np.abs(exact - out["count"]) <= 1e-9 * exact + 1e-3
             if not near.all() or (out["count"] <= 0).any():
                 odd = block["val"][np.argmin(near)]

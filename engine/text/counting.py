@@ -58,11 +58,14 @@ def count_cooccurrences(
     if words < 1:
         raise UserError(f"count_cooccurrences: words is {words}, but it must be at least 1")
     result = Cooccurrences(np.empty(0, RECORD), words, window, symmetric, weighting)
-    counter = _Counter(result, memory, threads, folder, _Progress() if progress else None)
+    shown = _Progress() if progress else None
+    counter = _Counter(result, memory, threads, folder, shown)
 
     def write(file: BinaryIO) -> int:
         write_header(file, result, 0)
         records = counter.run(ids, file)
+        if shown:
+            shown.end()
         file.seek(0)
         write_header(file, result, records)
         return records
@@ -173,8 +176,6 @@ class _Counter:
                 self.progress.say(words)
         text[end] = BORDER
         yield text, first, end, True
-        if self.progress:
-            self.progress.say(words, done=True)
 
     def _checked(self, block: Array) -> Array:
         block = np.asarray(block)
@@ -276,16 +277,25 @@ class _Progress:
     """`1,200,000 words  840,000 words/s` on stderr: live on a terminal, else a line every 5 seconds; none if it is quick."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
-        self._clock = clock
-        self._live = sys.stderr.isatty()
+        self._clock, self._live = clock, sys.stderr.isatty()
         self._start = self._shown = clock()
+        self._words = 0
 
-    def say(self, words: int, *, done: bool = False) -> None:
-        now = self._clock()
-        shown_before = self._shown > self._start
-        if now - self._shown < (0.2 if self._live else 5.0) and not (done and shown_before):
-            return
-        self._shown = now
-        line = f"counting co-occurrences: {words:,} words  {words / max(now - self._start, 1e-9):,.0f} words/s"
-        end = "\n" if done or not self._live else "\r"
-        print(line, end=end, file=sys.stderr, flush=True)
+    def say(self, words: int) -> None:
+        """So many words have been read."""
+        self._words = words
+        if self._clock() - self._shown >= (0.2 if self._live else 5.0):
+            self._show("\r" if self._live else "\n")
+
+    def end(self) -> None:
+        """All is counted: say the last line if there was one before."""
+        if self._shown > self._start:
+            self._show("\n")
+
+    def _show(self, end: str) -> None:
+        self._shown = self._clock()
+        speed = self._words / (self._shown - self._start)
+        print(
+            f"counting co-occurrences: {self._words:,} words  {speed:,.0f} words/s",
+            end=end, file=sys.stderr, flush=True,
+        )  # fmt: skip

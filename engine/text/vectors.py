@@ -147,12 +147,13 @@ def _format_of_name(path: StrPath) -> Format:
 
 
 def _format_of_file(path: StrPath) -> Format:
-    """By the name; text is word2vec's where its first line is two whole numbers, and another line has more of them."""
+    """By the name; text is word2vec's where it begins with two whole numbers V and d, and the next line is no such pair
+    (or a word and a number, if d says that)."""
     format = _format_of_name(path)
     if format == "glove":
         with open(path, "rb") as file:
             first, second = file.readline().split(), file.readline().split()
-        if len(first) == 2 and all(part.isdigit() for part in first) and len(second) != 2:
+        if len(first) == 2 and all(part.isdigit() for part in first) and (len(second) != 2 or int(first[1]) == 1):
             return "word2vec"
     return format
 

@@ -38,6 +38,7 @@ class Vocabulary:
             raise ValueError(f"Vocabulary: words has {twice!r} twice, but every id needs its own word")
         self._ids[None] = BORDER
         self._table: WordTable | None = None
+        self._table_is_whole = False
 
     @classmethod
     def build(cls, blocks: Iterable[Block], *, min_count: int = 5, max_size: int | None = None) -> Vocabulary:
@@ -128,12 +129,13 @@ class Vocabulary:
             raise UserError(f"{path} is not a vocabulary: {error}") from error
 
     def _bytes_table(self) -> WordTable | None:
-        """The words as a table of bytes, made once; None if some of them could not stand between blanks."""
+        """The words as a table of bytes, made once; None if one of them could not stand between blanks."""
         if self._table is None:
-            table = WordTable()
-            table.count("\n".join(self.words).encode("utf-8", "surrogatepass"))
-            self._table = table
-        return self._table if len(self._table) == len(self) else None
+            self._table = WordTable()
+            self._table.count("\n".join(self.words).encode("utf-8", "surrogatepass"))
+            found, _ = self._table.counts()
+            self._table_is_whole = tuple(found) == self.words
+        return self._table if self._table_is_whole else None
 
 
 def _splits_bytes(blocks: Iterable[Block]) -> bool:
