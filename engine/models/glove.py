@@ -256,9 +256,7 @@ class _Training:
 
     def _diverged(self, k: int) -> None:
         """UserError that names pair number k as it lies here."""
-        back = np.argsort(self.places)
-        at = {int(place): n for n, place in enumerate(np.sort(self.places))}
-        i, j = (int(back[at[int(ids[k])]]) for ids in self.pairs[:2])
+        i, j = (int(np.flatnonzero(self.places == ids[k])[0]) for ids in self.pairs[:2])
         raise UserError(
             f"training diverged in epoch {self.model.epoch + 1}: the error of the pair ({i}, {j}), "
             f"{self.model.words[i]!r} and {self.model.words[j]!r}, is not a number or above 10^6: try a lower lr"

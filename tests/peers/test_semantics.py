@@ -151,3 +151,23 @@ def test_dropping_everything() -> None:
     assert not torch.nn.Dropout(1.0)(torch.ones(3)).any()
     with pytest.raises(ValueError, match=r"^Dropout: p is 1"):
         hg.nn.Dropout(1.0)
+
+
+@answers("a gradient norm that is NaN")
+def test_nan_norms() -> None:
+    p, q = torch.nn.Parameter(torch.ones(2)), torch.nn.Parameter(torch.ones(2))
+    p.grad, q.grad = torch.tensor([float("nan"), 1.0]), torch.ones(2)
+    torch.nn.utils.clip_grad_norm_([p, q], 1.0)
+    assert torch.isnan(q.grad).all()
+
+
+@answers("binary cross entropy of an infinite logit that is right")
+def test_infinite_logits() -> None:
+    loss = F.binary_cross_entropy_with_logits(torch.tensor([float("inf")]), torch.tensor([1.0]))
+    assert torch.isnan(loss)
+
+
+@answers("an unknown setting of an optimizer's group")
+def test_unknown_settings() -> None:
+    group = {"params": [torch.nn.Parameter(torch.ones(2))], "learning_rate": 0.1}
+    assert torch.optim.AdamW([group]).param_groups[0]["learning_rate"] == 0.1
