@@ -39,8 +39,18 @@ import numpy as np
 from .lstm_cell import sigmoid
 from .namespace import Array, array_namespace, swap
 from .op import Op, Sample
-from .recurrent import State, draw, each_on_its_own, over_time, product_over_time, still, tolerance, walk
-from .recurrent import without_padding, wrongs  # fmt: skip
+from .recurrent import (  # fmt: skip
+    State,
+    draw,
+    each_on_its_own,
+    over_time,
+    product_over_time,
+    still,
+    tolerance,
+    walk,
+    without_padding,
+    wrongs,
+)
 
 Two = tuple[Array, Array]
 Three = tuple[Array, Array, Array]
@@ -106,7 +116,8 @@ def gru_vjp(
     xp, steps, ends = array_namespace(x), x.shape[0], lengths[0] if lengths else None
     x = without_padding(x, ends)
     p = xp.matmul(x, w) + b  # (T, B, 3H)
-    qs, gates, dps, dqs = ([None] * steps for _ in range(4))  # type: tuple[list[Any], ...]
+    nothing: list[Any] = [None] * steps
+    qs, gates, dps, dqs = (list(nothing) for _ in range(4))
 
     def again(t: int, state: State) -> State:
         qs[t] = xp.matmul(state[0], u) + b_u
@@ -154,7 +165,9 @@ def gru_definition(
         return 1 / (1 + math.exp(-v)) if v >= 0 else math.exp(v) / (1 + math.exp(v))
 
     def affine(row: Array, matrix: Array, bias: Array, column: int) -> float:
-        return math.fsum([*(float(v) * float(k) for v, k in zip(row, matrix[:, column], strict=True)), float(bias[column])])
+        return math.fsum(
+            [*(float(v) * float(k) for v, k in zip(row, matrix[:, column], strict=True)), float(bias[column])]
+        )
 
     def cell(x_t: Array, state: State) -> State:
         (before,) = state[0]
@@ -199,7 +212,12 @@ def _kept_is_new(dy: Two, y: Any, *inputs: Any, **params: Any) -> tuple[Any, ...
 
 
 _LONG = (np.arange(8.0).reshape(4, 2, 1) / 8, np.array([[0.5], [-0.5]]))
-_WEIGHTS = (np.array([[1.0, -1.0, 0.5]]), np.array([[0.5, 1.0, -1.0]]), np.array([0.0, 1.0, 0.5]), np.array([0.5, 0.0, 1.0]))
+_WEIGHTS = (
+    np.array([[1.0, -1.0, 0.5]]),
+    np.array([[0.5, 1.0, -1.0]]),
+    np.array([0.0, 1.0, 0.5]),
+    np.array([0.5, 0.0, 1.0]),
+)
 _KEPT = (np.zeros((1, 3)), np.zeros((1, 3)), np.array([0.0, 50.0, 1.0]), np.zeros(3))
 
 GRU = Op(
@@ -223,7 +241,9 @@ GRU = Op(
         Sample((*_LONG, *_WEIGHTS), {}, "two sequences, four steps"),
         Sample((*_LONG, *_WEIGHTS), {"reverse": True}, "from the last step to the first"),
         Sample((*_LONG, *_WEIGHTS, np.array([4, 2])), {}, "the second sequence is shorter: its state stops there"),
-        Sample((*_LONG, *_WEIGHTS, np.array([2, 4])), {"reverse": True}, "reversed, each begins at its own last element"),
+        Sample(
+            (*_LONG, *_WEIGHTS, np.array([2, 4])), {"reverse": True}, "reversed, each begins at its own last element"
+        ),
         Sample((*_LONG, *_WEIGHTS, np.array([0, 0])), {}, "no sequence has an element: the state stays"),
         Sample((*_LONG, *_KEPT), {}, "update gate at one: the past is kept for all steps"),
         Sample((np.zeros((0, 2, 1)), _LONG[1], *_WEIGHTS), {}, "no steps: the last state is the first"),

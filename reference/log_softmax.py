@@ -20,6 +20,7 @@ import numpy as np
 from .namespace import Array, array_namespace
 from .op import Op, Sample
 from .reductions import check_axes
+from .softmax import draw_scores
 
 
 def log_softmax(x: Array, *, axis: int = -1) -> Array:
@@ -54,12 +55,6 @@ def log_softmax_definition(x: Array, *, axis: int = -1) -> Array:
     return y
 
 
-def _draw(rng: np.random.Generator) -> Sample:
-    shape = tuple(rng.integers(1, 6, size=rng.integers(1, 4)))
-    axis = int(rng.integers(-len(shape), len(shape)))
-    return Sample((rng.standard_normal(shape) * 3,), {"axis": axis}, "random")
-
-
 LOG_SOFTMAX = Op(
     "log_softmax",
     log_softmax,
@@ -70,7 +65,7 @@ LOG_SOFTMAX = Op(
     definition=log_softmax_definition,
     signature="(...,n)->(...,n)",
     check=check_axes("log_softmax", empty=False, default=-1),
-    draw=_draw,
+    draw=draw_scores,
     formula=r"y_i = x_i - \log \sum_k e^{x_k}",
     gradient=r"\bar x_j = \bar y_j - e^{y_j} \sum_i \bar y_i",
     samples=(

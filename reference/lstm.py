@@ -34,8 +34,18 @@ import numpy as np
 from .lstm_cell import activated, lstm_cell, lstm_cell_definition, lstm_cell_jvp, through_cell
 from .namespace import Array, array_namespace, swap
 from .op import Op, Sample
-from .recurrent import State, draw, each_on_its_own, over_time, product_over_time, still, tolerance, walk
-from .recurrent import without_padding, wrongs  # fmt: skip
+from .recurrent import (  # fmt: skip
+    State,
+    draw,
+    each_on_its_own,
+    over_time,
+    product_over_time,
+    still,
+    tolerance,
+    walk,
+    without_padding,
+    wrongs,
+)
 
 Three = tuple[Array, Array, Array]
 
@@ -49,7 +59,8 @@ def lstm(
     """
 
     def step(t: int, state: State) -> State:
-        return lstm_cell(x[t, ...], *state, w, u, b)
+        h, c = state
+        return lstm_cell(x[t, ...], h, c, w, u, b)
 
     _, after, (h_n, c_n) = walk(step, (h, c), x.shape[0], lengths, reverse=reverse)
     return without_padding(over_time([state[0] for state in after], h), lengths), h_n, c_n
@@ -104,7 +115,12 @@ def lstm_definition(
     x: Array, h: Array, c: Array, w: Array, u: Array, b: Array, lengths: Array | None = None, *, reverse: bool = False
 ) -> tuple[Array, ...]:
     """lstm_cell's definition, step by step, for each sequence on its own."""
-    return each_on_its_own(lambda x_t, state: lstm_cell_definition(x_t, *state, w, u, b), x, (h, c), lengths, reverse)
+
+    def cell(x_t: Array, state: State) -> State:
+        h, c = state
+        return lstm_cell_definition(x_t, h, c, w, u, b)
+
+    return each_on_its_own(cell, x, (h, c), lengths, reverse)
 
 
 # ---- the row
@@ -116,14 +132,25 @@ def _tolerance(x: Array, h: Array, c: Array, *rest: Any, **params: Any) -> float
 
 def _cost(x: Any, h: Any, c: Any, w: Any, u: Any, b: Any, lengths: Any = None, **params: Any) -> tuple[int, int]:
     steps, rows = x.shape[:2]
-    return steps * (2 * rows * (w.size + u.size) + 30 * h.size), x.size + (steps + 4) * h.size + w.size + u.size + b.size
+    return steps * (2 * rows * (w.size + u.size) + 30 * h.size), x.size + (
+        steps + 4
+    ) * h.size + w.size + u.size + b.size
 
 
 def _wrong(kind: str) -> Any:
     """The right vjp of a sequence, each step of which forgets one of the two lines between steps."""
 
     def vjp(
-        dy: Three, y: Any, x: Array, h: Array, c: Array, w: Array, u: Array, b: Array, *lengths: Any, reverse: bool = False
+        dy: Three,
+        y: Any,
+        x: Array,
+        h: Array,
+        c: Array,
+        w: Array,
+        u: Array,
+        b: Array,
+        *lengths: Any,
+        reverse: bool = False,
     ) -> tuple[Any, ...]:
         ends = lengths[0] if lengths else np.full(x.shape[1], x.shape[0])
         zeros = np.zeros_like(h)
@@ -136,7 +163,8 @@ def _wrong(kind: str) -> Any:
         for t, h, c in states[::-1]:
             cotangents = (dy[0][t : t + 1], carried_h, carried_c)
             inputs = (x[t : t + 1], h, c, w, u, b, (ends > t).astype(int))
-            dx, dh, dc, *dweights, _ = lstm_vjp(cotangents, None, *inputs)
+            one_step: tuple[Any, ...] = lstm_vjp(cotangents, None, *inputs)
+            dx, dh, dc, *dweights, _ = one_step
             total[0][t] = dx[0]
             for k, d in enumerate(dweights, start=3):
                 total[k] += d
@@ -172,7 +200,9 @@ LSTM = Op(
         Sample((*_LONG, *_WEIGHTS), {}, "two sequences, four steps"),
         Sample((*_LONG, *_WEIGHTS), {"reverse": True}, "from the last step to the first"),
         Sample((*_LONG, *_WEIGHTS, np.array([4, 2])), {}, "the second sequence is shorter: its state stops there"),
-        Sample((*_LONG, *_WEIGHTS, np.array([4, 2])), {"reverse": True}, "reversed, each begins at its own last element"),
+        Sample(
+            (*_LONG, *_WEIGHTS, np.array([4, 2])), {"reverse": True}, "reversed, each begins at its own last element"
+        ),
         Sample((_SPOILT, *_LONG[1:], *_WEIGHTS, np.array([4, 2])), {}, "NaN in the padding is never seen"),
         Sample((*_LONG, *_WEIGHTS, np.array([0, 0])), {}, "no sequence has an element: the state stays"),
         Sample((*_LONG, *_KEPT), {}, "closed input and open forget gates: the cell is kept for all steps"),

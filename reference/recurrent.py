@@ -33,7 +33,7 @@ import numpy as np
 from .namespace import Array, array_namespace, lines, swap
 from .op import Sample
 
-State = tuple[Array, ...]
+State = Any  # a tuple of arrays (B, H), the first of them h
 
 
 # ---- the walk
@@ -115,7 +115,7 @@ def draw(rng: np.random.Generator, *, states: int, gates: int, biases: int, **pa
     """Random inputs (x, states, w, u, biases[, lengths]); mostly two to five steps, since one step has no past."""
     T = int(rng.integers(2, 6)) if rng.random() < 0.9 else 1
     B, I, H = (int(n) for n in rng.integers(1, 4, size=3))
-    arrays = [rng.standard_normal((T, B, I)), *(rng.standard_normal((B, H)) for _ in range(states))]
+    arrays: list[Any] = [rng.standard_normal((T, B, I)), *(rng.standard_normal((B, H)) for _ in range(states))]
     arrays += [0.7 * rng.standard_normal((n, gates * H)) for n in (I, H)]
     arrays += [0.5 * rng.standard_normal(gates * H) for _ in range(biases)]
     if rng.random() < 0.5:

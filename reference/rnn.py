@@ -28,8 +28,18 @@ import numpy as np
 from .activations import relu, relu_vjp
 from .namespace import Array, array_namespace, swap
 from .op import Op, Sample
-from .recurrent import State, draw, each_on_its_own, over_time, product_over_time, still, tolerance, walk
-from .recurrent import without_padding, wrongs  # fmt: skip
+from .recurrent import (  # fmt: skip
+    State,
+    draw,
+    each_on_its_own,
+    over_time,
+    product_over_time,
+    still,
+    tolerance,
+    walk,
+    without_padding,
+    wrongs,
+)
 
 Two = tuple[Array, Array]
 
@@ -175,7 +185,9 @@ RNN = Op(
     samples=(
         Sample((*_LONG, *_WEIGHTS), {}, "two sequences, four steps"),
         Sample((*_LONG, *_WEIGHTS), {"nonlinearity": "relu", "reverse": True}, "relu, from the last step to the first"),
-        Sample((*_LONG, *_WEIGHTS, np.array([4, 2])), {"reverse": True}, "reversed, each begins at its own last element"),
+        Sample(
+            (*_LONG, *_WEIGHTS, np.array([4, 2])), {"reverse": True}, "reversed, each begins at its own last element"
+        ),
         Sample((*_LONG, *_WEIGHTS, np.array([0, 3])), {}, "a sequence without an element: its state stays"),
         Sample(
             (np.ones((3, 1, 1)), np.zeros((1, 1)), np.zeros((1, 1)), np.ones((1, 1)), np.zeros(1)),

@@ -54,7 +54,8 @@ def softmax_definition(x: Array, *, axis: int = -1) -> Array:
     return y
 
 
-def _draw(rng: np.random.Generator) -> Sample:
+def draw_scores(rng: np.random.Generator) -> Sample:
+    """Scores of up to three axes, and one of these to normalise."""
     shape = tuple(rng.integers(1, 6, size=rng.integers(1, 4)))
     axis = int(rng.integers(-len(shape), len(shape)))
     return Sample((rng.standard_normal(shape) * 3,), {"axis": axis}, "random")
@@ -70,7 +71,7 @@ SOFTMAX = Op(
     definition=softmax_definition,
     signature="(...,n)->(...,n)",
     check=check_axes("softmax", empty=False, default=-1),
-    draw=_draw,
+    draw=draw_scores,
     formula=r"y_i = \frac{e^{x_i}}{\sum_k e^{x_k}}",
     gradient=r"\bar x_j = y_j \left(\bar y_j - \langle \bar y, y \rangle\right)",
     samples=(

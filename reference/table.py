@@ -16,8 +16,8 @@ from .erf import ERF
 from .extremes import MAX, MIN
 from .gelu import GELU
 from .gelu_erf import GELU_ERF
-from .gru import GRU
 from .glove import GLOVE
+from .gru import GRU
 from .hyperbolic import ACOSH, ASINH, ATANH, COSH, SINH
 from .indexing import GETITEM, SCATTER_SLICE, TAKE
 from .joining import SPLIT, STACK

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import inspect
+import re
 import sys
 import textwrap
 from collections.abc import Callable
@@ -72,7 +73,7 @@ def places(op: Op) -> list[tuple[str, str]]:
     stem = CPU.get(op)
     if stem is not None:
         for path in sorted((ROOT / "kernels" / "cpu").glob("*.py")):
-            if path.stem == stem or path.stem.startswith(f"{stem}_"):
+            if path.stem == stem or (path.stem.startswith(f"{stem}_") and path.stem not in CPU.values()):
                 found += _rungs(path, path.stem == stem)
     function: Callable[..., Any] | None = getattr(ops, op.name, None)
     if function is not None:
@@ -88,13 +89,25 @@ def _place(function: Callable[..., Any]) -> str:
 
 
 def _rungs(path: Path, production: bool) -> list[tuple[str, str]]:
-    """Functions of a kernel file that are rungs of a ladder, and the pair that production calls. Read, not imported."""
+    """Rungs of a ladder in a kernel file, and the pair that production calls, whether it is defined there or made by a
+    launcher (`forward, vjp, accepts = ...`). Read, not imported.
+    """
     found = []
     for node in ast.parse(path.read_text(encoding="utf-8")).body:
-        if not isinstance(node, ast.FunctionDef):
+        pair = [name for name in _names(node) if name in ("forward", "vjp", "accepts")]
+        if isinstance(node, ast.FunctionDef) and re.search(r"_\d\d(_|$)", node.name):
+            what = f"kernel {node.name}"
+        elif production and pair:
+            what = f"kernel pair, {', '.join(pair)}"
+        else:
             continue
-        rung = any(part.isdigit() and len(part) == 2 for part in node.name.split("_"))
-        if rung or (production and node.name in ("forward", "vjp", "accepts")):
-            what = f"kernel {node.name}" if rung else f"kernel pair, {node.name}"
-            found.append((what, f"{path.relative_to(ROOT)}:{node.lineno}"))
+        found.append((what, f"{path.relative_to(ROOT)}:{node.lineno}"))
     return found
+
+
+def _names(node: ast.stmt) -> list[str]:
+    """What a statement defines: a function's name, or those on the left of an assignment."""
+    if isinstance(node, ast.FunctionDef):
+        return [node.name]
+    targets = node.targets if isinstance(node, ast.Assign) else []
+    return [part.id for target in targets for part in ast.walk(target) if isinstance(part, ast.Name)]

@@ -124,14 +124,14 @@ def _count(out: Path, texts: list[Path], settings: dict[str, Any], threads: int 
     from ..errors import UserError
     from ..text.counting import count_cooccurrences
     from ..text.vocabulary import Vocabulary
-    from ..text.words import WordBlocks, words
+    from ..text.words import WordBlocks, unicode_words
     from ..training.loop import check_folder, open_run
 
     for name in ("vector_size", "window", "min_count", "memory"):
         if not settings[name] > 0:
             raise UserError(f"--{name.replace('_', '-')} is {settings[name]}, but it must be positive")
     check_folder(out, overwrite=overwrite)
-    blocks = WordBlocks(texts, words, documents="files")
+    blocks = WordBlocks(texts, unicode_words, documents="files")
     vocabulary = Vocabulary.build(blocks, min_count=settings["min_count"])
     open_run(out, resume=False, overwrite=overwrite)
     for name in ("vectors.safetensors", "vectors.txt", "cooccurrences.bin"):
@@ -147,7 +147,7 @@ def _count(out: Path, texts: list[Path], settings: dict[str, Any], threads: int 
 
 
 def _fit(out: Path, model: Any, table: Any, epochs: int, config: Any, threads: int | None) -> int:
-    """Trains, with a line of progress and a line of metrics an epoch; the exit code."""
+    """Trains, with a line of progress (in hundredths of an epoch) and a line of metrics an epoch; the exit code."""
     from ..text.vectors import WordVectors
     from ..training.curve import loss_curve_svg
     from ..training.loop import interruptible
@@ -156,7 +156,7 @@ def _fit(out: Path, model: Any, table: Any, epochs: int, config: Any, threads: i
     from . import program
 
     log, began, start = MetricsLog(out / "metrics.jsonl", resume_step=model.epoch), time.monotonic(), model.epoch
-    rounds, logged = 1000, model.epoch
+    parts, logged = 100, model.epoch
 
     def note() -> None:
         nonlocal logged
@@ -167,10 +167,10 @@ def _fit(out: Path, model: Any, table: Any, epochs: int, config: Any, threads: i
     def progress(model: Any, share: float) -> None:
         note()
         if model.costs:
-            line.update(int((model.epoch + share) * rounds), model.costs[-1])
+            line.update(int((model.epoch + share) * parts), model.costs[-1])
 
-    total = max(epochs * rounds, 1)
-    with interruptible() as asked, ProgressLine(total, tokens_per_step=len(table) // rounds, unit="pairs") as line:
+    total = epochs * parts
+    with interruptible() as asked, ProgressLine(total, tokens_per_step=len(table) // parts, unit="pairs") as line:
         model.fit(
             table, epochs, config, threads=threads, progress=progress, stop=asked.is_set,
             checkpoint=out / "checkpoint.safetensors",

@@ -68,7 +68,7 @@ class _Recurrent(Module):
                 _parameters(self, suffix, self.PARTS, width, hidden_size, bias)
         self.dropout = Dropout(dropout)
 
-    def _walk(self, x: Tensor, state: State, suffix: str, lengths: Any, reverse: bool) -> tuple[Tensor, ...]:
+    def _walk(self, x: Tensor, state: Any, suffix: str, lengths: Any, reverse: bool) -> tuple[Tensor, ...]:
         """(ys, the last state) of one layer in one direction: x (T, B, ..), a state of arrays (B, H)."""
         raise NotImplementedError
 
@@ -146,8 +146,8 @@ class LSTM(_Recurrent):
         y, (h, c) = self._run(x, hx, lengths)
         return y, (h, c)
 
-    def _walk(self, x: Tensor, state: State, suffix: str, lengths: Any, reverse: bool) -> tuple[Tensor, ...]:
-        return lstm(x, *state, *_weights(self, suffix, one_bias=True), lengths, reverse=reverse)
+    def _walk(self, x: Tensor, state: Any, suffix: str, lengths: Any, reverse: bool) -> tuple[Tensor, ...]:
+        return lstm(x, *state, *_weights(self, suffix, one_bias=True), lengths=lengths, reverse=reverse)
 
 
 class _OneState(_Recurrent):
@@ -164,8 +164,8 @@ class GRU(_OneState):
 
     PARTS = 3
 
-    def _walk(self, x: Tensor, state: State, suffix: str, lengths: Any, reverse: bool) -> tuple[Tensor, ...]:
-        return gru(x, *state, *_weights(self, suffix, one_bias=False), lengths, reverse=reverse)
+    def _walk(self, x: Tensor, state: Any, suffix: str, lengths: Any, reverse: bool) -> tuple[Tensor, ...]:
+        return gru(x, *state, *_weights(self, suffix, one_bias=False), lengths=lengths, reverse=reverse)
 
 
 class RNN(_OneState):
@@ -191,9 +191,9 @@ class RNN(_OneState):
         super().__init__(input_size, hidden_size, num_layers, bias, batch_first, dropout, bidirectional)
         self.nonlinearity = nonlinearity
 
-    def _walk(self, x: Tensor, state: State, suffix: str, lengths: Any, reverse: bool) -> tuple[Tensor, ...]:
+    def _walk(self, x: Tensor, state: Any, suffix: str, lengths: Any, reverse: bool) -> tuple[Tensor, ...]:
         weights = _weights(self, suffix, one_bias=True)
-        return rnn(x, *state, *weights, lengths, nonlinearity=self.nonlinearity, reverse=reverse)
+        return rnn(x, *state, *weights, lengths=lengths, nonlinearity=self.nonlinearity, reverse=reverse)
 
     def extra_repr(self) -> str:
         return f"{super().extra_repr()}, nonlinearity={self.nonlinearity!r}"

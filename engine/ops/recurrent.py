@@ -18,7 +18,15 @@ __all__ = ["gru", "lstm", "rnn"]
 
 
 def lstm(
-    x: Operand, h: Operand, c: Operand, w: Operand, u: Operand, b: Operand, lengths: Any = None, *, reverse: bool = False
+    x: Operand,
+    h: Operand,
+    c: Operand,
+    w: Operand,
+    u: Operand,
+    b: Operand,
+    lengths: Any = None,
+    *,
+    reverse: bool = False,
 ) -> tuple[Tensor, Tensor, Tensor]:
     """(ys, the last h, the last c): an LSTM from the state (h, c).
 
@@ -28,7 +36,15 @@ def lstm(
 
 
 def gru(
-    x: Operand, h: Operand, w: Operand, u: Operand, b: Operand, b_u: Operand, lengths: Any = None, *, reverse: bool = False
+    x: Operand,
+    h: Operand,
+    w: Operand,
+    u: Operand,
+    b: Operand,
+    b_u: Operand,
+    lengths: Any = None,
+    *,
+    reverse: bool = False,
 ) -> tuple[Tensor, Tensor]:
     """(ys, the last h): a GRU from the state h.
 

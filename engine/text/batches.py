@@ -10,7 +10,7 @@ import numpy as np
 
 from ..errors import UserError
 
-__all__ = ["ConsecutiveBlocks", "IntegerGenerator", "RandomBlocks", "consecutive_blocks"]
+__all__ = ["ConsecutiveBlocks", "IntegerGenerator", "RandomBlocks", "carried_blocks", "consecutive_blocks"]
 
 Ids = np.ndarray[Any, np.dtype[Any]]
 Batch = tuple[Ids, Ids]
@@ -86,6 +86,31 @@ def consecutive_blocks(ids: Ids, block_size: int, batch_size: int) -> Consecutiv
     """
     _check("consecutive_blocks", ids, block_size, batch_size)
     return ConsecutiveBlocks(ids, block_size, batch_size)
+
+
+def carried_blocks(ids: Ids, block_size: int, batch_size: int) -> Iterator[Batch]:
+    """Yield x and y, int64 (B, T), for a model that carries its state: row b goes on where row b of the batch before ended.
+
+    The text is cut into B streams of equal length, one a row; each batch is their next T tokens, the last one what is left.
+    At most B tokens at the end of the text are never predicted.
+    Raises UserError if the text is shorter than B T + 1, ValueError if a size is not positive.
+    """
+    _check("carried_blocks", ids, block_size, batch_size)
+    if len(ids) < batch_size * block_size + 1:
+        raise UserError(
+            f"the text has {len(ids)} tokens, but {batch_size} streams of {block_size} need "
+            f"at least {batch_size * block_size + 1}"
+        )
+    return _streams(ids, block_size, batch_size)
+
+
+def _streams(ids: Ids, block_size: int, batch_size: int) -> Iterator[Batch]:
+    length = (len(ids) - 1) // batch_size
+    x = ids[: batch_size * length].reshape(batch_size, length)
+    y = ids[1 : batch_size * length + 1].reshape(batch_size, length)
+    for first in range(0, length, block_size):
+        part = slice(first, first + block_size)
+        yield x[:, part].astype(np.int64), y[:, part].astype(np.int64)
 
 
 def _check(name: str, ids: Ids, block_size: int, batch_size: int) -> None:

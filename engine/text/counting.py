@@ -21,14 +21,14 @@ from ..errors import UserError
 from ..files import StrPath, write_atomically
 from ..kernel_table import announce_compilation
 from .cooccurrence import RECORD, Cooccurrences, Weighting, map_records, unit_of, write_header
+from .word_table import BORDER
 
 __all__ = ["count_cooccurrences"]
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
-BORDER = -1
 _MOST_RUNS = 64  # files open at a time
-_BUFFER = 1 << 20  # records of a band: 16 MiB, more would leave the cache only earlier
+_BUFFER = 1 << 22  # records of a band at most: after each band the threads wait for each other
 _LONGEST_PIECE = 1 << 30  # places are int32
 _CELL = 9  # bytes of a cell of a dense row and its share of the touched lines, rounded up
 

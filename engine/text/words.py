@@ -20,7 +20,17 @@ from ..errors import UserError
 from ..files import StrPath
 from .stop_words import CHINESE, ENGLISH
 
-__all__ = ["Block", "Tokenizer", "WordBlocks", "characters", "chinese", "stop_words", "whitespace", "without", "words"]
+__all__ = [
+    "Block",
+    "Tokenizer",
+    "WordBlocks",
+    "characters",
+    "chinese",
+    "stop_words",
+    "unicode_words",
+    "whitespace",
+    "without",
+]
 
 Tokenizer = Callable[[str], Iterable[str]]
 Block = list[str | None]
@@ -36,7 +46,7 @@ def whitespace(text: str) -> list[str]:
     return re.findall(r"[^ \t\n]+", text.replace("\r", ""))
 
 
-def words(text: str, *, lower: bool = True) -> list[str]:
+def unicode_words(text: str, *, lower: bool = True) -> list[str]:
     """Letters, digits and marks of any script as words, apostrophes inside of them too: "Don't stop" is don't, stop.
 
     Text that separates no words, such as Chinese, gives one long word: take `chinese` or `characters` for it.
@@ -69,7 +79,7 @@ def stop_words(language: Literal["en", "zh"]) -> frozenset[str]:
 
 
 def without(stop: Collection[str], tokenizer: Tokenizer) -> Tokenizer:
-    """Return a tokenizer that leaves out the words of `stop`: `without(stop_words("en"), words)`."""
+    """Return a tokenizer that leaves out the words of `stop`: `without(stop_words("en"), unicode_words)`."""
     left_out = frozenset(stop)
     return lambda text: [word for word in tokenizer(text) if word not in left_out]
 

@@ -129,7 +129,8 @@ def _emit(i, row, lines, records, n):
 
 @jit()
 def cooccurrence_count_03_lines(ids, order, starts, weights, symmetric, begin, end, row, lines, records):
-    """Only the touched cache lines of a row are searched: RUNG3.
+    """Only the touched cache lines of a row are searched: with V = 21,000 8 times rung 02 for 160,000 places, 1.4 for
+    1.6 million.
 
     row (P,) and lines (P / 8,) uint8, with P from `row_length`, are zero before and after; lines[j >> 3] says that one of
     8 cells was touched.
@@ -161,7 +162,8 @@ def row_length(words: int) -> int:
 
 @jit(parallel=True)
 def cooccurrence_count_04_threads(ids, order, starts, weights, symmetric, cuts, rows, lines, places, records, written):
-    """Rows cuts[t] to cuts[t + 1] on thread t, with a row and lines of its own: RUNG4.
+    """Rows cuts[t] to cuts[t + 1] on thread t, with a row and lines of its own. No
+    gain on two cores that are busy with other work, which is all it was measured on.
 
     Its records begin at places[t]; written[t] becomes their number.
     """
@@ -179,8 +181,8 @@ def cooccurrence_count_04_threads(ids, order, starts, weights, symmetric, cuts, 
 def cooccurrence_merge_01_rows(runs, nexts, ends, begin, end, row, lines, records):
     """Add up rows begin to end of k sorted runs: no heap, since a dense row puts things in order by itself.
 
-    runs (k, B) records, of which nexts[r] to ends[r] are still to come; nexts moves on. Returns the number of records, or
-    -1 if a count needs more than 63 bits.
+    runs (k, B) records, of which nexts[r] to ends[r] are still to come; nexts moves on. Returns the number of records. That
+    no sum outgrows 63 bits is the caller's promise.
     """
     n = 0
     for i in range(begin, end):
@@ -189,8 +191,6 @@ def cooccurrence_merge_01_rows(runs, nexts, ends, begin, end, row, lines, record
             while k < ends[r] and runs[r, k].i == i:
                 j = runs[r, k].j
                 row[j] += runs[r, k].count
-                if row[j] < 0:  # the sum of two counts below 2^63 wraps once at most
-                    return -1
                 lines[j >> 3] = 1
                 k += 1
             nexts[r] = k

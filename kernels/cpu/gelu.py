@@ -5,14 +5,13 @@ Because (1 + tanh u) / 2 = sigmoid(2u), one exponential is enough: y = x s with 
 Beyond |x| = 30, s is 0 or 1 to the last bit of float64, so x is clamped there before it is cubed: no inf * 0.
 """
 
-from typing import Any
-
 import numpy as np
 from numba import prange
 
 from .exp import exp
-from .jit import CONTRACT, FLOATS, frozen, jit, lent
-from .threads import CHUNK, PARALLEL_WORK, chunks
+from .jit import CONTRACT, jit
+from .pairs import Elementwise
+from .threads import CHUNK
 
 _SLOPE = 1.5957691216057308  # 2 sqrt(2 / pi)
 _CUBIC = 0.044715
@@ -67,28 +66,12 @@ def gelu_vjp_02_threads(dy, x, dx, blocks, add):
         gelu_vjp_01_sigmoid(dy, x, dx, b * CHUNK, (b + 1) * CHUNK, add)
 
 
-def accepts(x: Any) -> bool:
-    return x.dtype in FLOATS
-
-
-def forward(x: np.ndarray) -> tuple[np.ndarray, None]:
-    """y of x, any shape."""
-    x, y = frozen(x), np.empty(x.shape, x.dtype)
-    if x.size < PARALLEL_WORK:
-        gelu_forward_01_sigmoid(x.reshape(-1), y.reshape(-1), 0, x.size)
-    else:
-        gelu_forward_02_threads(x.reshape(-1), y.reshape(-1), chunks(x.size))
-    return y, None
-
-
-def vjp(dy: np.ndarray, y: Any, x: np.ndarray, *, residuals: None, wanted: Any, into: Any) -> tuple:
-    """dx from dy and x; into[0] may be written or added to."""
-    if not wanted[0]:
-        return (None,)
-    dx, add = lent(into[0]) or (np.empty(x.shape, x.dtype), False)
-    flat = frozen(dy).reshape(-1), frozen(x).reshape(-1), dx.reshape(-1)
-    if x.size < PARALLEL_WORK:
-        gelu_vjp_01_sigmoid(*flat, 0, x.size, add)
-    else:
-        gelu_vjp_02_threads(*flat, chunks(x.size), add)
-    return (dx,)
+production = Elementwise(
+    forward_serial=gelu_forward_01_sigmoid,
+    forward_threaded=gelu_forward_02_threads,
+    vjp_serial=gelu_vjp_01_sigmoid,
+    vjp_threaded=gelu_vjp_02_threads,
+    reads="x",
+)
+forward, vjp, accepts = production.forward, production.vjp, production.accepts
+"""The pair of production, by Elementwise in pairs.py: small arrays run serially, large ones on all threads."""

@@ -5,15 +5,13 @@ cache; y is the scratch for the exponentials. A NaN makes its row NaN; so does a
 """
 
 import math
-from types import SimpleNamespace
-from typing import Any
 
 import numpy as np
 from numba import prange
 
 from .exp import exp
-from .jit import CONTRACT, FLOATS, REDUCE, frozen, jit, lent
-from .threads import PARALLEL_WORK, row_block
+from .jit import CONTRACT, REDUCE, jit
+from .pairs import Naive, Rows
 from .tile import exp_row, largest
 
 # Letters: R rows, N row length.
@@ -96,58 +94,14 @@ def log_softmax_vjp_03_threads(dy, y, dx, block, add):
         log_softmax_vjp_02_vector(dy, y, dx, b * block, min(R, (b + 1) * block), add)
 
 
-def accepts(x: Any, *, axis: int = -1) -> bool:
-    return x.dtype in FLOATS and x.ndim >= 1 and (axis == -1 or axis == x.ndim - 1)
+production = Rows(
+    forward_serial=log_softmax_forward_02_vector,
+    forward_threaded=log_softmax_forward_03_threads,
+    vjp_serial=log_softmax_vjp_02_vector,
+    vjp_threaded=log_softmax_vjp_03_threads,
+)
+forward, vjp, accepts = production.forward, production.vjp, production.accepts
+"""The pair of production, by Rows in pairs.py: small arrays run serially, large ones on all threads."""
 
-
-def forward(x: np.ndarray, *, axis: int = -1) -> tuple[np.ndarray, None]:
-    """y (..., N) of x (..., N); axis is the last one."""
-    x, y = frozen(x), np.empty(x.shape, x.dtype)
-    if x.size:
-        N = x.shape[-1]
-        x2, y2 = x.reshape(-1, N), y.reshape(-1, N)  # (R, N)
-        if x.size < PARALLEL_WORK:
-            log_softmax_forward_02_vector(x2, y2, 0, x2.shape[0])
-        else:
-            log_softmax_forward_03_threads(x2, y2, row_block(*x2.shape))
-    return y, None
-
-
-def vjp(dy: np.ndarray, y: np.ndarray, x: Any, *, residuals: None, wanted: Any, into: Any, axis: int = -1) -> tuple:
-    """dx (..., N) from dy and y; into[0] may be written or added to."""
-    if not wanted[0]:
-        return (None,)
-    dx, add = lent(into[0]) or (np.empty(y.shape, y.dtype), False)
-    if y.size:
-        N = y.shape[-1]
-        dy2, y2, dx2 = frozen(dy).reshape(-1, N), frozen(y).reshape(-1, N), dx.reshape(-1, N)  # (R, N)
-        if y.size < PARALLEL_WORK:
-            log_softmax_vjp_02_vector(dy2, y2, dx2, 0, y2.shape[0], add)
-        else:
-            log_softmax_vjp_03_threads(dy2, y2, dx2, row_block(*y2.shape), add)
-    return (dx,)
-
-
-def naive_forward(x: np.ndarray, *, axis: int = -1) -> tuple[np.ndarray, None]:
-    """Rung 01 as a pair: y (..., N) of x (..., N)."""
-    y = np.empty(x.shape, x.dtype)
-    if x.size:
-        log_softmax_forward_01_naive(frozen(x).reshape(-1, x.shape[-1]), y.reshape(-1, x.shape[-1]))
-    return y, None
-
-
-def naive_vjp(
-    dy: np.ndarray, y: np.ndarray, x: Any, *, residuals: None, wanted: Any, into: Any, axis: int = -1
-) -> tuple:
-    """Rung 01 as a pair: dx (..., N) from dy and y; it takes no offer of `into`."""
-    if not wanted[0]:
-        return (None,)
-    dx = np.empty(y.shape, y.dtype)
-    if y.size:
-        N = y.shape[-1]
-        log_softmax_vjp_01_naive(frozen(dy).reshape(-1, N), frozen(y).reshape(-1, N), dx.reshape(-1, N))
-    return (dx,)
-
-
-RUNGS = {"numba 01_naive": SimpleNamespace(forward=naive_forward, vjp=naive_vjp, accepts=accepts)}
+RUNGS = {"numba 01_naive": Naive(log_softmax_forward_01_naive, log_softmax_vjp_01_naive, production)}
 """The ladder's other rungs as pairs, so that they are checked and timed by name."""

@@ -19,7 +19,16 @@ from numba import prange
 from .exp import exp, tanh
 from .jit import CONTRACT, frozen, jit
 from .recurrent import (
-    fits, input_gradients, order, outputs_cotangent, projected, projected_by_step, sequence_ends, start, state_after,
+    fits,
+    input_gradients,
+    laid_out,
+    order,
+    outputs_cotangent,
+    projected,
+    projected_by_step,
+    sequence_ends,
+    start,
+    state_after,
     state_weight_gradient,
 )  # fmt: skip
 from .threads import PARALLEL_WORK, row_block
@@ -29,7 +38,7 @@ from .threads import PARALLEL_WORK, row_block
 
 @jit()
 def lstm_step_01_naive(q, gates, c, c_new, y, t, ends):
-    """The textbook, one unit after the other, with the library's exp and tanh."""
+    """The textbook, one unit after the other, with the library's exp and tanh: 140 us for (20, 200) float32."""
     B, H = y.shape
     one = y.dtype.type(1)
     for n in range(B):
@@ -50,7 +59,9 @@ def lstm_step_01_naive(q, gates, c, c_new, y, t, ends):
 
 @jit(fastmath=CONTRACT)
 def lstm_step_02_vector(q, gates, c, c_new, y, t, ends, first, last):
-    """Polynomial exp and tanh in vector lanes: a loop over each part of a row, which stays in the cache. Rows first to last."""
+    """Polynomial exp and tanh in vector lanes, a loop over each part of a row, which stays in the cache: 9 us for (20, 200)
+    float32. Rows first to last.
+    """
     H = y.shape[1]
     one, zero = y.dtype.type(1), y.dtype.type(0)
     for n in range(first, last):
@@ -182,7 +193,7 @@ def walk(
     ragged = bool(np.any(ends < T))
     gates = project(x, w, b)  # (T, B, 4H)
     ys, cells, q = np.empty((T, B, H), x.dtype), np.empty((T, B, H), x.dtype), np.empty((B, 4 * H), x.dtype)
-    h, c = frozen(h), frozen(c)
+    h, c, u = frozen(h), frozen(c), laid_out(u)
     for t in order(T, reverse):
         np.dot(h, u, out=q)
         step(q, gates[t], c, cells[t], ys[t], t, ends)
@@ -198,12 +209,12 @@ def walk_back(
     gates, cells, ys, ends = residuals
     T = x.shape[0]
     dys, dh, dc = outputs_cotangent(dy[0], ys), start(dy[1], h), start(dy[2], c)
-    da, c = np.empty(gates.shape, x.dtype), frozen(c)
+    da, c, back = np.empty(gates.shape, x.dtype), frozen(c), laid_out(u.T)
     for t in order(T, not reverse):
         source = t + 1 if reverse else t - 1
         before = frozen(cells[source]) if 0 <= source < T else c
         step_vjp(frozen(gates[t]), before, frozen(cells[t]), dys[t], dh, dc, da[t], t, ends)
-        dh += np.dot(da[t], u.T)
+        dh += np.dot(da[t], back)
     asked, offers = (tuple(each[k] for k in (0, 3, 5)) for each in (wanted, into))  # x, w, b
     dx, dw, db = input_gradients(da, x, w, b, ends, asked, offers)
     du = state_weight_gradient(da, ys, h, u, ends, reverse, into[4]) if wanted[4] else None
@@ -235,4 +246,9 @@ RUNGS = {
     "numba 01_naive": pair(projected_by_step, lstm_step_01_naive, lstm_step_vjp_01_naive),
     "numba 02_one_projection": pair(projected, lstm_step_01_naive, lstm_step_vjp_01_naive),
 }
-"""The ladder's other rungs as pairs, so that they are checked and timed by name."""
+"""The ladder's other rungs as pairs, so that they are checked and timed by name.
+
+Forward, 35 steps of (20, 200) float32 on one thread, processor time: 01 13.9 ms; 02 13.9 ms (for 20 rows a product a
+step is as good); production 6.2 ms, of which 5.3 are products. Backward: 15, 16 and 14 ms, nearly
+all products.
+"""

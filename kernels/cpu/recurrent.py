@@ -58,6 +58,14 @@ def projected_by_step(x: np.ndarray, w: np.ndarray, b: np.ndarray) -> np.ndarray
     return a
 
 
+def laid_out(matrix: np.ndarray) -> np.ndarray:
+    """The matrix of the walk's products, contiguous; a copy where it is a transposed view, as nn.LSTM's U is.
+
+    OpenBLAS multiplies few rows by a transposed view at half speed: (20, 200) by (200, 800) in 151 us, here in 80.
+    """
+    return np.ascontiguousarray(matrix)
+
+
 def state_after(y: np.ndarray, before: np.ndarray, t: int, ends: np.ndarray, ragged: bool) -> np.ndarray:
     """h (B, H) behind step t: the output y where a sequence runs, what it was where it rests."""
     return frozen(np.where((ends > t)[:, None], y, before)) if ragged else frozen(y)

@@ -3,13 +3,12 @@
 Two comparisons and no arithmetic: what NumPy loses is the mask that it writes to memory and reads again.
 """
 
-from typing import Any
-
 import numpy as np
 from numba import prange
 
-from .jit import FLOATS, frozen, jit, lent
-from .threads import CHUNK, PARALLEL_WORK, chunks
+from .jit import jit
+from .pairs import Elementwise
+from .threads import CHUNK
 
 
 @jit()
@@ -46,28 +45,12 @@ def relu_vjp_02_threads(dy, y, dx, blocks, add):
         relu_vjp_01_naive(dy, y, dx, b * CHUNK, (b + 1) * CHUNK, add)
 
 
-def accepts(x: Any) -> bool:
-    return x.dtype in FLOATS
-
-
-def forward(x: np.ndarray) -> tuple[np.ndarray, None]:
-    """y of x, any shape."""
-    x, y = frozen(x), np.empty(x.shape, x.dtype)
-    if x.size < PARALLEL_WORK:
-        relu_forward_01_naive(x.reshape(-1), y.reshape(-1), 0, x.size)
-    else:
-        relu_forward_02_threads(x.reshape(-1), y.reshape(-1), chunks(x.size))
-    return y, None
-
-
-def vjp(dy: np.ndarray, y: np.ndarray, x: Any, *, residuals: None, wanted: Any, into: Any) -> tuple:
-    """dx from dy and y; into[0] may be written or added to."""
-    if not wanted[0]:
-        return (None,)
-    dx, add = lent(into[0]) or (np.empty(y.shape, y.dtype), False)
-    flat = frozen(dy).reshape(-1), frozen(y).reshape(-1), dx.reshape(-1)
-    if y.size < PARALLEL_WORK:
-        relu_vjp_01_naive(*flat, 0, y.size, add)
-    else:
-        relu_vjp_02_threads(*flat, chunks(y.size), add)
-    return (dx,)
+production = Elementwise(
+    forward_serial=relu_forward_01_naive,
+    forward_threaded=relu_forward_02_threads,
+    vjp_serial=relu_vjp_01_naive,
+    vjp_threaded=relu_vjp_02_threads,
+    reads="y",
+)
+forward, vjp, accepts = production.forward, production.vjp, production.accepts
+"""The pair of production, by Elementwise in pairs.py: small arrays run serially, large ones on all threads."""

@@ -16,7 +16,16 @@ from numba import prange
 from .exp import tanh
 from .jit import CONTRACT, frozen, jit
 from .recurrent import (
-    fits, input_gradients, order, outputs_cotangent, projected, projected_by_step, sequence_ends, start, state_after,
+    fits,
+    input_gradients,
+    laid_out,
+    order,
+    outputs_cotangent,
+    projected,
+    projected_by_step,
+    sequence_ends,
+    start,
+    state_after,
     state_weight_gradient,
 )  # fmt: skip
 from .threads import PARALLEL_WORK, row_block
@@ -144,7 +153,7 @@ def walk(
     ends = sequence_ends(lengths, x)
     ragged = bool(np.any(ends < T))
     ys = project(x, w, b)  # (T, B, H)
-    q, h = np.empty(h.shape, x.dtype), frozen(h)
+    q, h, u = np.empty(h.shape, x.dtype), frozen(h), laid_out(u)
     for t in order(T, reverse):
         np.dot(h, u, out=q)
         step(q, ys[t], t, ends, relu)
@@ -159,10 +168,10 @@ def walk_back(
     """Backward with this part of the ladder; then the products for the whole sequence."""
     ys, ends = residuals
     dys, dh = outputs_cotangent(dy[0], ys), start(dy[1], h)
-    da = np.empty(ys.shape, x.dtype)
+    da, back = np.empty(ys.shape, x.dtype), laid_out(u.T)
     for t in order(x.shape[0], not reverse):
         step_vjp(frozen(ys[t]), dys[t], dh, da[t], t, ends, relu)
-        dh += np.dot(da[t], u.T)
+        dh += np.dot(da[t], back)
     asked, offers = (tuple(each[k] for k in (0, 2, 4)) for each in (wanted, into))  # x, w, b
     dx, dw, db = input_gradients(da, x, w, b, ends, asked, offers)
     du = state_weight_gradient(da, ys, h, u, ends, reverse, into[3]) if wanted[3] else None
@@ -173,7 +182,15 @@ def pair(project: Any, step: Any, step_vjp: Any) -> SimpleNamespace:
     """forward, vjp and accepts from three parts of the ladder."""
 
     def forward(
-        x: Any, h: Any, w: Any, u: Any, b: Any, lengths: Any = None, *, nonlinearity: str = "tanh", reverse: bool = False
+        x: Any,
+        h: Any,
+        w: Any,
+        u: Any,
+        b: Any,
+        lengths: Any = None,
+        *,
+        nonlinearity: str = "tanh",
+        reverse: bool = False,
     ) -> tuple:
         """ys (T, B, H), the last h (B, H) of x (T, B, I), h (B, H), w (I, H), u (H, H), b (H,), lengths (B,)."""
         return walk(x, h, w, u, b, lengths, nonlinearity == "relu", reverse, project, step)
@@ -194,4 +211,8 @@ _production = pair(projected, step, step_vjp)
 forward, vjp = _production.forward, _production.vjp
 
 RUNGS = {"numba 01_naive": pair(projected_by_step, rnn_step_01_naive, rnn_step_vjp_01_naive)}
-"""The ladder's other rungs as pairs, so that they are checked and timed by name."""
+"""The ladder's other rungs as pairs, so that they are checked and timed by name.
+
+35 steps of (20, 200) float32 on one thread, processor time: forward 3.8 ms, production 1.3; backward 3 ms, which is
+nearly all products.
+"""

@@ -1,15 +1,14 @@
 """Logistic sigmoid: y = 1 / (1 + e^(-x)); dy/dx = y (1 - y), so that y alone is read."""
 
 import math
-from types import SimpleNamespace
-from typing import Any
 
 import numpy as np
 from numba import prange
 
 from .exp import exp
-from .jit import CONTRACT, FLOATS, frozen, jit, lent
-from .threads import CHUNK, PARALLEL_WORK, chunks
+from .jit import CONTRACT, jit
+from .pairs import Elementwise, Naive
+from .threads import CHUNK
 
 
 @jit()
@@ -62,48 +61,15 @@ def sigmoid_vjp_03_threads(dy, y, dx, blocks, add):
         sigmoid_vjp_02_vector(dy, y, dx, b * CHUNK, (b + 1) * CHUNK, add)
 
 
-def accepts(x: Any) -> bool:
-    return x.dtype in FLOATS
+production = Elementwise(
+    forward_serial=sigmoid_forward_02_vector,
+    forward_threaded=sigmoid_forward_03_threads,
+    vjp_serial=sigmoid_vjp_02_vector,
+    vjp_threaded=sigmoid_vjp_03_threads,
+    reads="y",
+)
+forward, vjp, accepts = production.forward, production.vjp, production.accepts
+"""The pair of production, by Elementwise in pairs.py: small arrays run serially, large ones on all threads."""
 
-
-def forward(x: np.ndarray) -> tuple[np.ndarray, None]:
-    """y of x, any shape."""
-    x, y = frozen(x), np.empty(x.shape, x.dtype)
-    if x.size < PARALLEL_WORK:
-        sigmoid_forward_02_vector(x.reshape(-1), y.reshape(-1), 0, x.size)
-    else:
-        sigmoid_forward_03_threads(x.reshape(-1), y.reshape(-1), chunks(x.size))
-    return y, None
-
-
-def vjp(dy: np.ndarray, y: np.ndarray, x: Any, *, residuals: None, wanted: Any, into: Any) -> tuple:
-    """dx from dy and y; into[0] may be written or added to."""
-    if not wanted[0]:
-        return (None,)
-    dx, add = lent(into[0]) or (np.empty(y.shape, y.dtype), False)
-    flat = frozen(dy).reshape(-1), frozen(y).reshape(-1), dx.reshape(-1)
-    if y.size < PARALLEL_WORK:
-        sigmoid_vjp_02_vector(*flat, 0, y.size, add)
-    else:
-        sigmoid_vjp_03_threads(*flat, chunks(y.size), add)
-    return (dx,)
-
-
-def naive_forward(x: np.ndarray) -> tuple[np.ndarray, None]:
-    """Rung 01 as a pair: y of x."""
-    y = np.empty(x.shape, x.dtype)
-    sigmoid_forward_01_naive(frozen(x).reshape(-1), y.reshape(-1))
-    return y, None
-
-
-def naive_vjp(dy: np.ndarray, y: np.ndarray, x: Any, *, residuals: None, wanted: Any, into: Any) -> tuple:
-    """Rung 01 as a pair: dx from dy and y; it takes no offer of `into`."""
-    if not wanted[0]:
-        return (None,)
-    dx = np.empty(y.shape, y.dtype)
-    sigmoid_vjp_01_naive(frozen(dy).reshape(-1), frozen(y).reshape(-1), dx.reshape(-1))
-    return (dx,)
-
-
-RUNGS = {"numba 01_naive": SimpleNamespace(forward=naive_forward, vjp=naive_vjp, accepts=accepts)}
+RUNGS = {"numba 01_naive": Naive(sigmoid_forward_01_naive, sigmoid_vjp_01_naive, production)}
 """The ladder's other rungs as pairs, so that they are checked and timed by name."""

@@ -7,15 +7,14 @@ inf * 0.
 """
 
 import math
-from types import SimpleNamespace
-from typing import Any
 
 import numpy as np
 from numba import prange
 
 from .exp import exp
-from .jit import CONTRACT, FLOATS, frozen, jit, lent
-from .threads import CHUNK, PARALLEL_WORK, chunks
+from .jit import CONTRACT, jit
+from .pairs import Elementwise, Naive
+from .threads import CHUNK
 
 
 @jit()
@@ -76,48 +75,15 @@ def silu_vjp_03_threads(dy, x, dx, blocks, add):
         silu_vjp_02_vector(dy, x, dx, b * CHUNK, (b + 1) * CHUNK, add)
 
 
-def accepts(x: Any) -> bool:
-    return x.dtype in FLOATS
+production = Elementwise(
+    forward_serial=silu_forward_02_vector,
+    forward_threaded=silu_forward_03_threads,
+    vjp_serial=silu_vjp_02_vector,
+    vjp_threaded=silu_vjp_03_threads,
+    reads="x",
+)
+forward, vjp, accepts = production.forward, production.vjp, production.accepts
+"""The pair of production, by Elementwise in pairs.py: small arrays run serially, large ones on all threads."""
 
-
-def forward(x: np.ndarray) -> tuple[np.ndarray, None]:
-    """y of x, any shape."""
-    x, y = frozen(x), np.empty(x.shape, x.dtype)
-    if x.size < PARALLEL_WORK:
-        silu_forward_02_vector(x.reshape(-1), y.reshape(-1), 0, x.size)
-    else:
-        silu_forward_03_threads(x.reshape(-1), y.reshape(-1), chunks(x.size))
-    return y, None
-
-
-def vjp(dy: np.ndarray, y: Any, x: np.ndarray, *, residuals: None, wanted: Any, into: Any) -> tuple:
-    """dx from dy and x; into[0] may be written or added to."""
-    if not wanted[0]:
-        return (None,)
-    dx, add = lent(into[0]) or (np.empty(x.shape, x.dtype), False)
-    flat = frozen(dy).reshape(-1), frozen(x).reshape(-1), dx.reshape(-1)
-    if x.size < PARALLEL_WORK:
-        silu_vjp_02_vector(*flat, 0, x.size, add)
-    else:
-        silu_vjp_03_threads(*flat, chunks(x.size), add)
-    return (dx,)
-
-
-def naive_forward(x: np.ndarray) -> tuple[np.ndarray, None]:
-    """Rung 01 as a pair: y of x."""
-    y = np.empty(x.shape, x.dtype)
-    silu_forward_01_naive(frozen(x).reshape(-1), y.reshape(-1))
-    return y, None
-
-
-def naive_vjp(dy: np.ndarray, y: Any, x: np.ndarray, *, residuals: None, wanted: Any, into: Any) -> tuple:
-    """Rung 01 as a pair: dx from dy and x; it takes no offer of `into`."""
-    if not wanted[0]:
-        return (None,)
-    dx = np.empty(x.shape, x.dtype)
-    silu_vjp_01_naive(frozen(dy).reshape(-1), frozen(x).reshape(-1), dx.reshape(-1))
-    return (dx,)
-
-
-RUNGS = {"numba 01_naive": SimpleNamespace(forward=naive_forward, vjp=naive_vjp, accepts=accepts)}
+RUNGS = {"numba 01_naive": Naive(silu_forward_01_naive, silu_vjp_01_naive, production)}
 """The ladder's other rungs as pairs, so that they are checked and timed by name."""

@@ -153,8 +153,8 @@ def test_bands_of_rows_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize("memory", [300_000, 2_000_000])
 def test_memory_stays_within_the_limit(memory: int, tmp_path: Path) -> None:
     ids = random_ids(memory, 500)  # several pieces
-    count(ids[:5000], 500, memory=memory, threads=2)  # compiles and imports
     blocks = np.array_split(ids, 300)
+    count_cooccurrences(blocks, 500, memory=memory, threads=2, progress=False)  # compiles and imports
     gc.collect()
     tracemalloc.start()
     try:
@@ -220,7 +220,12 @@ def test_progress_is_on_stderr_and_quiet_for_quick_counts(capsys: pytest.Capture
     assert capsys.readouterr().err == ""
     now = [0.0]
     progress = counting._Progress(clock=lambda: now[0])
-    for now[0], words in ((4.0, 500), (10.0, 1000), (12.0, 2000), (20.0, 4000)):  # 4 s and 12 s are too early for a line
+    for now[0], words in (
+        (4.0, 500),
+        (10.0, 1000),
+        (12.0, 2000),
+        (20.0, 4000),
+    ):  # 4 s and 12 s are too early for a line
         progress.say(words)
     progress.end()
     lines = ["1,000 words  100 words/s", "4,000 words  200 words/s", "4,000 words  200 words/s"]

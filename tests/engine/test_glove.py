@@ -6,6 +6,7 @@ import pytest
 import handgrad as hg
 from handgrad.engine.errors import UserError
 from handgrad.engine.models.glove import GloVe, GloVeConfig
+from handgrad.kernels.cpu import glove as k
 
 V = 50
 WORDS = [f"w{n}" for n in range(V)]
@@ -36,9 +37,16 @@ def test_begins_as_the_authors_program_does():
     assert same(model, GloVe(WORDS, 7)) and not same(model, GloVe(WORDS, 7, seed=2))
 
 
-def test_deterministic_is_the_same_for_any_number_of_threads(pairs):
-    one = trained(pairs, threads=1)
-    assert same(one, trained(pairs, threads=2)) and not same(one, trained(pairs, seed=4))
+def test_deterministic_is_the_same_for_any_number_of_threads(monkeypatch):
+    """With enough pairs that a round is worth more threads than one."""
+    i, j = np.divmod(np.arange(200 * 200), 200)
+    calls, threads = [], k.glove_pairs_03_threads
+    monkeypatch.setattr(k, "glove_pairs_03_threads", lambda *arguments: [calls.append(1), threads(*arguments)])
+    models = [GloVe([f"w{n}" for n in range(200)], 30, seed=seed) for seed in (3, 3, 4)]
+    for model, count in zip(models, (1, 2, 2), strict=True):
+        model.fit((i, j, 1.0 + (i * j) % 7), 3, threads=count)
+    assert len(calls) == 2 * 3 * 32
+    assert same(models[0], models[1]) and not same(models[1], models[2])
 
 
 def test_hogwild_on_one_thread_is_deterministic_too(pairs):

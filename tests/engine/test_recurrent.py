@@ -93,19 +93,19 @@ def test_a_cell_is_a_layer_of_one_step(kind):
 
 
 def test_an_lstm_learns_to_remember_the_first_element():
-    """Sequences of eight numbers whose class is the sign of the first: only a state that lasts can know it."""
+    """Sequences of six numbers whose class is the sign of the first: only a state that lasts can know it."""
     hg.manual_seed(3)
-    layer, head = nn.LSTM(1, 8), nn.Linear(8, 2)
+    layer, head = nn.LSTM(1, 16), nn.Linear(16, 2)
     model = nn.ModuleList([layer, head])
     optimizer = hg.optim.Adam(model.parameters(), lr=0.03)
     rng = RNG(0)
-    for _ in range(60):
-        x = rng.standard_normal((8, 32, 1)).astype(np.float32)
+    for _ in range(150):
+        x = rng.standard_normal((6, 64, 1)).astype(np.float32)
         optimizer.zero_grad()
         loss = hg.cross_entropy(head(layer(hg.Tensor(x))[1][0][0]), (x[0, :, 0] > 0).astype(np.int64))
         loss.backward()
         optimizer.step()
-    assert loss.item() < 0.3
+    assert loss.item() < 0.2
 
 
 def test_repr_says_what_the_constructor_was_given():
@@ -122,8 +122,14 @@ def test_repr_says_what_the_constructor_was_given():
         (lambda: nn.RNN(3, 4, nonlinearity="sin"), "RNN: nonlinearity is 'sin', but it must be 'tanh' or 'relu'"),
         (lambda: nn.RNNCell(3, 4, nonlinearity="sin"), "RNNCell: nonlinearity is 'sin'"),
         (lambda: nn.LSTM(I, H)(x_of(T, B, 9)), "LSTM: x has shape (5, 3, 9), but it must be (steps, batch, 2)"),
-        (lambda: nn.GRU(I, H, batch_first=True)(x_of(B, I)), "GRU: x has shape (3, 2), but it must be (batch, steps, 2)"),
-        (lambda: nn.GRU(I, H)(x_of(T, B, I), x_of(B, H)), "GRU: the first h has shape (3, 4), but it must be (1, 3, 4)"),
+        (
+            lambda: nn.GRU(I, H, batch_first=True)(x_of(B, I)),
+            "GRU: x has shape (3, 2), but it must be (batch, steps, 2)",
+        ),
+        (
+            lambda: nn.GRU(I, H)(x_of(T, B, I), x_of(B, H)),
+            "GRU: the first h has shape (3, 4), but it must be (1, 3, 4)",
+        ),
         (
             lambda: nn.LSTM(I, H)(x_of(T, B, I), (x_of(1, B, H), x_of(2, B, H))),
             "LSTM: the first c has shape (2, 3, 4), but it must be (1, 3, 4)",

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from handgrad.engine.errors import UserError
 from handgrad.engine.text.vocabulary import Vocabulary
-from handgrad.engine.text.words import WordBlocks, whitespace, words
+from handgrad.engine.text.words import WordBlocks, unicode_words, whitespace
 
 
 def build(text: str, **settings: Any) -> Vocabulary:
@@ -43,7 +43,7 @@ def test_ids_and_unknown_words() -> None:
     assert repr(made) == "<Vocabulary of 2 words, 3 in the text>"
 
 
-@pytest.mark.parametrize("tokenizer", [whitespace, words])
+@pytest.mark.parametrize("tokenizer", [whitespace, unicode_words])
 def test_nothing_left_is_an_error(tmp_path: Path, tokenizer: Any) -> None:
     path = tmp_path / "text"
     path.write_text(" \n")

@@ -104,10 +104,3 @@ def test_merge_adds_equal_cells_and_keeps_the_order(rng: np.random.Generator) ->
     assert nexts.tolist() == ends.tolist()
     total = sum(tables)
     assert table_of(records[:n], 1) == {(i, j): total[i, j] for i, j in np.argwhere(total).tolist()}
-
-
-def test_merge_says_when_a_count_outgrows_63_bits() -> None:
-    runs = np.array([[(0, 1, 1 << 62)], [(0, 1, 1 << 62)]], kernels.RECORD)
-    rows, lines = scratch(1)
-    nexts, ends, records = np.zeros(2, np.int64), np.ones(2, np.int64), np.empty(3, kernels.RECORD)
-    assert kernels.cooccurrence_merge_01_rows(runs, nexts, ends, 0, 1, rows[0], lines[0], records) == -1

@@ -102,9 +102,9 @@ def test_a_pair_that_diverges_is_named_and_nothing_after_it_runs(rng, how):
 def test_chunks_that_share_nothing_give_the_same_bits_on_any_number_of_threads(rng):
     """Four blocks on a diagonal, against one chunk after the other."""
     parameters, squares, _, _, _ = start(rng, np.float32, V=40)
-    i = np.repeat(np.arange(4), 500) * 10 + rng.integers(0, 10, 2000)
-    j = np.repeat(np.arange(4), 500) * 10 + rng.integers(0, 10, 2000)
-    x, starts = rng.uniform(0.2, 30.0, 2000), np.arange(0, 2001, 500)
+    i = np.repeat(np.arange(4), 2000) * 10 + rng.integers(0, 10, 8000)
+    j = np.repeat(np.arange(4), 2000) * 10 + rng.integers(0, 10, 8000)
+    x, starts = rng.uniform(0.2, 30.0, 8000), np.arange(0, 8001, 2000)
     results = []
     for groups, threads in (([np.arange(4)], 2), ([np.arange(4)], 1), ([np.array([c]) for c in (3, 1, 0, 2)], 2)):
         words, contexts, pairs = packed(parameters, squares, i, j, x)
@@ -113,7 +113,7 @@ def test_chunks_that_share_nothing_give_the_same_bits_on_any_number_of_threads(r
                 words,
                 contexts,
                 pairs,
-                np.empty(2000, np.int64),
+                np.empty(8000, np.int64),
                 starts,
                 chunks,
                 lr=LR,

@@ -35,7 +35,9 @@ DESIGNS: list[dict[str, Any]] = [
     {"bidirectional": True},
     {"num_layers": 2, "bidirectional": True, "batch_first": True},
 ]
-designs = pytest.mark.parametrize("design", DESIGNS, ids=lambda d: ", ".join(f"{k}={v}" for k, v in d.items()) or "plain")
+designs = pytest.mark.parametrize(
+    "design", DESIGNS, ids=lambda d: ", ".join(f"{k}={v}" for k, v in d.items()) or "plain"
+)
 
 
 def example(seed: int, *shape: int) -> np.ndarray:
@@ -141,9 +143,11 @@ def test_the_arguments_have_torchs_names_and_order(name: str) -> None:
 
 @pytest.mark.parametrize("name", ["LSTM", "GRU", "RNN"])
 def test_initial_values_have_torchs_range(name: str) -> None:
-    ours, theirs = (getattr(side.nn, name)(64, 32) for side in (hg, torch))
+    hg.manual_seed(0)
+    torch.manual_seed(0)
+    ours, theirs = (getattr(side.nn, name)(64, 64) for side in (hg, torch))
     peer = theirs.state_dict()
     for key, value in ours.state_dict().items():
-        want = peer[key].numpy()
-        assert np.abs(value).max() <= 1 / np.sqrt(32) and np.abs(value).max() > 0.16, key
-        assert np.isclose(value.std(), want.std(), rtol=0.15), key
+        rough = 1.0 / value.size**0.5  # of few numbers the largest and the deviation are known roughly
+        assert (1 - 2 * rough) / 8 < np.abs(value).max() <= 1 / 8, key
+        assert np.isclose(value.std(), peer[key].numpy().std(), rtol=3 * rough), key

@@ -318,6 +318,30 @@ def test_explain_softmax_shows_every_number(capsys):
     assert "reference/softmax.py:" in out and "kernels/cpu/softmax.py:" in out
 
 
+@pytest.mark.parametrize(
+    "name, pair",
+    [
+        ("softmax", ["forward, vjp, accepts"]),  # made by a launcher of pairs.py
+        ("rnn", ["accepts", "forward, vjp"]),
+        ("layer_norm", ["accepts", "forward", "vjp"]),
+    ],
+)
+def test_explain_finds_the_ladder_and_its_pair(name, pair):
+    found = dict(explain.places(check.find(name)))
+    assert [what.removeprefix("kernel pair, ") for what in found if what.startswith("kernel pair")] == pair
+    for what, place in found.items():
+        file, line = place.split(":")
+        text = (README.parent / file).read_text(encoding="utf-8").splitlines()[int(line) - 1]
+        if what.startswith("kernel "):
+            assert text.startswith((f"def {what.split()[-1]}(", f"{pair[-1]} = "))
+
+
+def test_explain_leaves_the_kernels_of_another_row_out():
+    """gelu_erf.py begins like gelu.py, but belongs to the row gelu_erf; attention_core.py is part of attention's."""
+    assert not any("gelu_erf" in place for _, place in explain.places(check.find("gelu")))
+    assert any("attention_core.py" in place for _, place in explain.places(check.find("attention")))
+
+
 def test_explain_attention_has_rows_that_sum_to_one(capsys):
     explain.run("attention")
     out = capsys.readouterr().out

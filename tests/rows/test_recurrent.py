@@ -71,8 +71,7 @@ def test_padding_gets_no_gradient_and_gives_none(name, reverse, kernels):
         with hg.use_kernels(kernels):
             ys, *last = getattr(hg, name)(*tensors, LENGTHS, reverse=reverse)
             dy = cotangents([ys, *last])
-            hg_outputs = zip((ys, *last), dy, strict=True)
-            sum((a * np.where(np.isnan(d), 0, d)).sum() for a, d in hg_outputs).backward()
+            sum((a * d).sum() for a, d in zip((ys, *last), dy, strict=True)).backward()
         assert not ys.detach().numpy()[~np.broadcast_to(inside, ys.shape)].any()
         grads.append([t.grad.numpy() for t in tensors])
         assert not grads[-1][0][~np.broadcast_to(inside, x.shape)].any()
@@ -93,9 +92,9 @@ def test_a_batch_is_its_sequences_one_by_one(name, reverse):
     for n, length in enumerate(LENGTHS):
         own = [x[:length, n : n + 1], *(s[n : n + 1] for s in start), *weights]
         alone, *end = forward(*own, reverse=reverse)
-        np.testing.assert_allclose(ys[:length, n], alone[:, 0], rtol=1e-13)
+        np.testing.assert_allclose(ys[:length, n], alone[:, 0], rtol=1e-13, atol=1e-15)
         for all_last, one in zip(last, end, strict=True):
-            np.testing.assert_allclose(all_last[n], one[0], rtol=1e-13)
+            np.testing.assert_allclose(all_last[n], one[0], rtol=1e-13, atol=1e-15)
         own_dy = (dy[0][:length, n : n + 1], *(d[n : n + 1] for d in dy[1:]))
         dx, *rest = vjp(own_dy, None, *own, reverse=reverse)
         np.testing.assert_allclose(gradients[0][:length, n], dx[:, 0], rtol=1e-12, atol=1e-15)
@@ -134,7 +133,7 @@ def test_third_derivatives_go_through():
         return hg.rnn(v[None, ...], zero, one, zero, np.zeros(1))[0].sum()
 
     y = hg.Tensor(np.array([[x]]), requires_grad=True)
-    (first,) = hg.grad(f)(y) if isinstance(hg.grad(f)(y), tuple) else (hg.grad(f)(y),)
+    first = hg.grad(f)(y)
     third = hg.grad(lambda v: hg.grad(lambda s: hg.grad(f)(s).sum())(v).sum())(y)
     s = 1 - np.tanh(x) ** 2
     assert first.item() == pytest.approx(s)

@@ -32,7 +32,9 @@ def run(mode: str, x: Any, state: tuple[Any, ...], weights: tuple[Any, ...], len
     outputs, _ = pad_packed_sequence(packed._replace(data=data), total_length=steps)
     outputs = flipped(outputs, own) if reverse else outputs
     ys = torch.zeros(steps, rows, outputs.shape[2], dtype=x.dtype).index_copy(1, some.nonzero()[:, 0], outputs)
-    ends = [s.index_copy(0, some.nonzero()[:, 0], e[0][packed.unsorted_indices]) for s, e in zip(state, last, strict=True)]
+    ends = [
+        s.index_copy(0, some.nonzero()[:, 0], e[0][packed.unsorted_indices]) for s, e in zip(state, last, strict=True)
+    ]
     return ys, *ends
 
 
