@@ -44,11 +44,11 @@ class Elementwise:
 
     def forward(self, x: np.ndarray) -> tuple[np.ndarray, None]:
         """y of x, any shape."""
-        x, y = frozen(x), np.empty(x.shape, x.dtype)
-        if x.size < PARALLEL_WORK:
-            self.forward_serial(x.reshape(-1), y.reshape(-1), 0, x.size)
+        x, y, size = frozen(x), np.empty(x.shape, x.dtype), x.size
+        if size < PARALLEL_WORK:
+            self.forward_serial(x.reshape(-1), y.reshape(-1), 0, size)
         else:
-            self.forward_threaded(x.reshape(-1), y.reshape(-1), chunks(x.size))
+            self.forward_threaded(x.reshape(-1), y.reshape(-1), chunks(size))
         return y, None
 
     def vjp(self, dy: np.ndarray, y: Any, x: Any, *, residuals: None, wanted: Any, into: Any) -> tuple:
@@ -57,11 +57,11 @@ class Elementwise:
             return (None,)
         read = x if self.reads == "x" else y
         dx, add = lent(into[0]) or (np.empty(read.shape, read.dtype), False)
-        flat = frozen(dy).reshape(-1), frozen(read).reshape(-1), dx.reshape(-1)
-        if read.size < PARALLEL_WORK:
-            self.vjp_serial(*flat, 0, read.size, add)
+        dy, read, flat, size = frozen(dy).reshape(-1), frozen(read).reshape(-1), dx.reshape(-1), read.size
+        if size < PARALLEL_WORK:
+            self.vjp_serial(dy, read, flat, 0, size, add)
         else:
-            self.vjp_threaded(*flat, chunks(read.size), add)
+            self.vjp_threaded(dy, read, flat, chunks(size), add)
         return (dx,)
 
 
@@ -79,14 +79,15 @@ class Rows:
 
     def forward(self, x: np.ndarray, *, axis: int = -1) -> tuple[np.ndarray, None]:
         """y (..., N) of x (..., N); axis is the last one."""
-        x, y = frozen(x), np.empty(x.shape, x.dtype)
-        if x.size:
+        x, y, size = frozen(x), np.empty(x.shape, x.dtype), x.size
+        if size:
             N = x.shape[-1]
-            x2, y2 = x.reshape(-1, N), y.reshape(-1, N)  # (R, N)
-            if x.size < PARALLEL_WORK:
-                self.forward_serial(x2, y2, 0, x2.shape[0])
+            R = size // N
+            x2, y2 = x.reshape(R, N), y.reshape(R, N)
+            if size < PARALLEL_WORK:
+                self.forward_serial(x2, y2, 0, R)
             else:
-                self.forward_threaded(x2, y2, row_block(*x2.shape))
+                self.forward_threaded(x2, y2, row_block(R, N))
         return y, None
 
     def vjp(
@@ -96,13 +97,15 @@ class Rows:
         if not wanted[0]:
             return (None,)
         dx, add = lent(into[0]) or (np.empty(y.shape, y.dtype), False)
-        if y.size:
+        size = y.size
+        if size:
             N = y.shape[-1]
-            dy2, y2, dx2 = frozen(dy).reshape(-1, N), frozen(y).reshape(-1, N), dx.reshape(-1, N)  # (R, N)
-            if y.size < PARALLEL_WORK:
-                self.vjp_serial(dy2, y2, dx2, 0, y2.shape[0], add)
+            R = size // N
+            dy2, y2, dx2 = frozen(dy).reshape(R, N), frozen(y).reshape(R, N), dx.reshape(R, N)
+            if size < PARALLEL_WORK:
+                self.vjp_serial(dy2, y2, dx2, 0, R, add)
             else:
-                self.vjp_threaded(dy2, y2, dx2, row_block(*y2.shape), add)
+                self.vjp_threaded(dy2, y2, dx2, row_block(R, N), add)
         return (dx,)
 
 
