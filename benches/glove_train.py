@@ -77,7 +77,7 @@ def theirs(arguments: argparse.Namespace, epochs: int, seed: int, threads: int) 
             costs.append(float(found[1]))
     if process.wait() or len(costs) != epochs:
         raise BenchError(f"Stanford's glove ended with {process.returncode} after {len(costs)} of {epochs} epochs")
-    return list(np.diff(ends)), costs
+    return np.diff(ends).tolist(), costs
 
 
 def ours(words: Any, pairs: Any, epochs: int, seed: int, threads: int, **config: Any) -> tuple[list[float], Any]:
@@ -89,7 +89,7 @@ def ours(words: Any, pairs: Any, epochs: int, seed: int, threads: int, **config:
         pairs, epochs, GloVeConfig(**config), threads=threads,
         progress=lambda _, share: ends.append(time.perf_counter()) if share == 1.0 else None,
     )  # fmt: skip
-    return list(np.diff(ends)), model
+    return np.diff(ends).tolist(), model
 
 
 def judged(arguments: argparse.Namespace, vectors: Any) -> dict[str, float]:
