@@ -5,7 +5,7 @@
 Start reading with check.py (what is checked), then differences.py and first_order.py (why it can be trusted).
 """
 
-from .. import ops  # noqa: F401  (gives Tensor its namespace: formulas run on Tensors too)
+from .. import ops  # gives Tensor its namespace: formulas run on Tensors too
 from .check import check_op
 from .draw import random_sample
 from .laws import LAWS
