@@ -246,10 +246,16 @@ def einsum_definition(*xs: Array, equation: str) -> Array:
 
 
 def _tolerance(*xs: Array, equation: str) -> float:
-    """Grows with the longest sum: so many of all combinations of letters meet at one entry of the result or of a gradient."""
+    """Grows with the longest sum: so many of all combinations of letters meet at one entry of the result or of a gradient;
+    and with how much larger the result would be if nothing in it cancelled."""
     terms, output, size = parse(equation, _shapes(xs))
     fewest = min(math.prod(size[v] for v in set(labels)) for labels in (*terms, output))
-    return 8.0 + math.prod(size.values()) / max(1, fewest)
+    result, whole = (
+        float(np.max(np.abs(y), initial=0.0))
+        for y in (einsum(*xs, equation=equation), einsum(*(np.abs(x) for x in xs), equation=equation))
+    )
+    cancelled = whole / result if 0.0 < result < math.inf else 1.0
+    return (8.0 + math.prod(size.values()) / max(1, fewest)) * cancelled
 
 
 def _cost(*xs: Any, equation: str) -> tuple[int, int]:

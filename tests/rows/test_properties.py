@@ -38,6 +38,16 @@ EXAMPLES: dict[str, list[Example]] = {
             layouts=("negative strides", "negative strides"),
         ),
     ],
+    "einsum": [
+        Example(
+            Sample(
+                (np.array([0.46347833, 0.31013699, -0.28144809]).reshape(3, 1, 1), np.array([1.28, 1.71, -1.03]).reshape(3, 1, 1)),
+                {"equation": "kij,lmi"},
+                "sums that nearly cancel",
+            ),
+            layouts=("", "zero strides"),
+        ),
+    ],
     "layer_norm": [
         Example(
             Sample((np.array([2.3882782, 0.0, 0.0]), np.array([0.0625, -0.875, 0.375])), {}, "the mean of equal numbers"),
@@ -48,6 +58,14 @@ EXAMPLES: dict[str, list[Example]] = {
         Example(Sample((np.array([[[0.125, -0.125, 0.625]]]),), {"n_head": 1}, "the only score is infinite"), change="inf"),
     ],
     "rms_norm": [
+        Example(
+            Sample(
+                (np.random.default_rng(0).standard_normal((42, 42, 1)), np.array([-0.27764609])),
+                {"eps": 0.1},
+                "the weight's gradient sums over 1,764 rows",
+            ),
+            dtype="float32",
+        ),
         Example(Sample((np.array([2.21915792]), np.array([0.29335644])), {"eps": 0.1}, "a gradient that cancels")),
     ],
     "softmax": [
