@@ -41,7 +41,10 @@ EXAMPLES: dict[str, list[Example]] = {
     "einsum": [
         Example(
             Sample(
-                (np.array([0.46347833, 0.31013699, -0.28144809]).reshape(3, 1, 1), np.array([1.28, 1.71, -1.03]).reshape(3, 1, 1)),
+                (
+                    np.array([0.46347833, 0.31013699, -0.28144809]).reshape(3, 1, 1),
+                    np.array([1.28, 1.71, -1.03]).reshape(3, 1, 1),
+                ),
                 {"equation": "kij,lmi"},
                 "sums that nearly cancel",
             ),
