@@ -74,7 +74,7 @@ def _first(case: Case, dx_tensors: Any, xs: Any, dys: Any) -> None:
     for got, dx in zip(dx_tensors, want, strict=True):
         if got is not None:
             eps = float(np.finfo(got.dtype).eps)
-            limit = (16 + got.size) * eps * float(np.max(np.abs(dx), initial=0))
+            limit = (16 + got.size + case.tolerance) * eps * float(np.max(np.abs(dx), initial=0))
             case.compare("engine", "the gradient by the engine", got.data, dx, limit)
 
 

@@ -181,8 +181,10 @@ def test_a_second_interruption_stops_at_once_and_keeps_the_checkpoint(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def twice() -> None:
-        signal.raise_signal(signal.SIGINT)
-        signal.raise_signal(signal.SIGINT)
+        for _ in range(2):
+            signal.raise_signal(signal.SIGINT)
+            for _ in range(10_000):  # Python runs the handler between two instructions; two pending signals would be one
+                pass
 
     at_step(monkeypatch, 6, twice)
     with pytest.raises(KeyboardInterrupt):
