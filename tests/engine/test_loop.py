@@ -187,8 +187,12 @@ def test_a_second_interruption_stops_at_once_and_keeps_the_checkpoint(
                 pass
 
     at_step(monkeypatch, 6, twice)
-    with pytest.raises(KeyboardInterrupt):
-        run(tmp_path / "r")
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs ignore the signal
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            run(tmp_path / "r")
+    finally:
+        signal.signal(signal.SIGINT, before)
     _, metadata = load_tensors(tmp_path / "r" / "checkpoint.safetensors")
     assert json.loads(metadata["state"])["step"] == 4
 
