@@ -30,9 +30,9 @@ def run(out: Path, steps: int, *, overwrite: bool) -> int:
         f"{corpus.characters:,} characters, SHA-256 {corpus.sha256}",
         flush=True,
     )
-    result = train.run(out, text, {}, config, overwrite=overwrite, paths=[])
+    result = train.run(train.GPT_KIND, out, text, {}, config, overwrite=overwrite, paths=[])
     if not result.finished:
-        return train.report(result, out)
+        return train.report(train.GPT_KIND, result, out)
     print(
         f"\nValidation loss (nats a character): {result.first_validation:.4f} before, {result.last_validation:.4f} after"
     )

@@ -9,6 +9,7 @@ from ..errors import UserError
 from ..models.folder import load_model
 from ..models.generation import check_sampling, generate
 from ..random import Generator
+from ..text.word_tokenizer import WordTokenizer
 from .options import from_options
 
 
@@ -24,7 +25,8 @@ def run(
 ) -> None:
     """Prints the prompt and what follows it, each token as soon as it is drawn.
 
-    Without a prompt the text goes on from a line break, or from the first character of a model that knows none.
+    Without a prompt the text goes on from a line break, or from the first token of a model that knows none. <unk>, which
+    stands for the words that a tokenizer of words does not know, is never drawn.
     """
     from_options(check_sampling, temperature=temperature, top_k=top_k, top_p=top_p)
     if tokens < 0:
@@ -34,14 +36,16 @@ def run(
     if not 0 <= seed < 1 << 64:
         raise UserError(f"--seed is {reprlib.repr(seed)}, but it must be at least 0 and below 2**64")
     model, tokenizer = load_model(folder / "model" if (folder / "model").is_dir() else folder)
-    if prompt is None:
-        prompt = "\n" if "\n" in tokenizer.vocabulary else tokenizer.vocabulary[0]
     try:
-        ids = tokenizer.encode(prompt)
+        ids = tokenizer.encode(tokenizer.default_prompt if prompt is None else prompt)
     except UserError as error:
         raise UserError(f"--prompt: {error}") from None
-    print(prompt, end="", flush=True)
+    if not len(ids):
+        raise UserError(f"--prompt {prompt!r} holds no word, but the model needs at least one to go on from")
+    print(tokenizer.decode(ids), end="", flush=True)
     options = {"temperature": temperature, "top_k": top_k, "top_p": top_p}
-    for token in generate(model, ids, tokens, generator=Generator(seed), **options):
-        print(tokenizer.decode([token]), end="", flush=True)
+    unknown = [tokenizer.unknown_id] if isinstance(tokenizer, WordTokenizer) else []
+    drawn = generate(model, ids, tokens, generator=Generator(seed), exclude=unknown, **options)
+    for piece in tokenizer.stream(drawn, after=ids):
+        print(piece, end="", flush=True)
     print()

@@ -8,13 +8,13 @@ from __future__ import annotations
 import os
 import sys
 from pathlib import Path
-from typing import Annotated, Any, NoReturn
+from typing import Annotated, NoReturn
 
 import typer
 
 from .. import process
 from ..errors import UserError
-from . import embed, train_glove
+from . import embed, train_glove, train_gpt, train_lstm
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -28,54 +28,9 @@ train_app = typer.Typer(
 )
 app.add_typer(train_app, name="train")
 app.add_typer(embed.app, name="embed")
+train_app.command("gpt", epilog=train_gpt.EXAMPLE)(train_gpt.command)
+train_app.command("lstm", epilog=train_lstm.EXAMPLE)(train_lstm.command)
 train_app.command("glove", epilog=train_glove.EXAMPLE)(train_glove.command)
-
-
-@train_app.command("gpt", epilog="Example: handgrad train gpt --text books/*.txt --out runs/books --steps 2000")
-def train_gpt(
-    out: Annotated[Path, typer.Option(help="Run folder: model, metrics.jsonl, loss.svg, checkpoint.")],
-    text: Annotated[list[Path] | None, typer.Option(help="UTF-8 text files, one after the other.")] = None,
-    steps: Annotated[int | None, typer.Option(help="Updates of the weights.  [2000]")] = None,
-    layers: Annotated[int | None, typer.Option(help="Transformer blocks.  [4]")] = None,
-    heads: Annotated[int | None, typer.Option(help="Attention heads.  [4]")] = None,
-    width: Annotated[int | None, typer.Option(help="Numbers that stand for a token, n_embd.  [128]")] = None,
-    context: Annotated[int | None, typer.Option(help="Tokens that the model sees, block_size.  [64]")] = None,
-    dropout: Annotated[float | None, typer.Option(help="Share of activations dropped in training.  [0]")] = None,
-    bias: Annotated[
-        bool | None, typer.Option("--bias/--no-bias", help="Biases in linear layers and norms.  [no]")
-    ] = None,
-    batch: Annotated[int | None, typer.Option(help="Sequences in a batch.  [12]")] = None,
-    lr: Annotated[float | None, typer.Option(help="Highest learning rate.  [0.001]")] = None,
-    min_lr: Annotated[float | None, typer.Option(help="Learning rate at the end of the cosine.  [0.0001]")] = None,
-    warmup: Annotated[int | None, typer.Option(help="Steps of linear warm-up.  [100, at most steps/10]")] = None,
-    weight_decay: Annotated[float | None, typer.Option(help="Decoupled decay of matrices.  [0.1]")] = None,
-    clip: Annotated[float | None, typer.Option(help="Largest norm of the gradients.  [1]")] = None,
-    seed: Annotated[int | None, typer.Option(help="Of weights, batches and dropout.  [1]")] = None,
-    eval_every: Annotated[int | None, typer.Option(help="Steps between validations.  [250]")] = None,
-    resume: Annotated[
-        bool, typer.Option("--resume", help="Go on with the run in --out, with its own settings.")
-    ] = False,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the run in --out.")] = False,
-) -> None:
-    """Train a character-level GPT on text; 9/10 of it for training, the rest for validation.
-
-    Ctrl-C ends the step, keeps a checkpoint, and --resume goes on as if nothing had happened.
-    """
-    from . import train
-
-    model = {
-        "n_layer": layers,
-        "n_head": heads,
-        "n_embd": width,
-        "block_size": context,
-        "dropout": dropout,
-        "bias": bias,
-    }
-    training = {
-        "steps": steps, "batch_size": batch, "lr": lr, "min_lr": min_lr, "warmup": warmup, "weight_decay": weight_decay,
-        "clip": clip, "seed": seed, "eval_every": eval_every,
-    }  # fmt: skip
-    _exit(train.gpt(out, text or [], _given(model), _given(training), resume=resume, overwrite=overwrite))
 
 
 @app.command(epilog="Example: handgrad generate runs/demo --prompt 'The ' --tokens 300 --temperature 0.8 --seed 7")
@@ -159,10 +114,6 @@ def common(
     ] = False,
 ) -> None:
     pass
-
-
-def _given(options: dict[str, Any]) -> dict[str, Any]:
-    return {name: value for name, value in options.items() if value is not None}
 
 
 def _exit(code: int) -> None:

@@ -10,7 +10,8 @@ from ..errors import UserError
 
 T = TypeVar("T")
 
-_SAME = ("steps", "lr", "min_lr", "warmup", "weight_decay", "clip", "seed", "eval_every", "dropout", "bias")
+_SAME = ("steps", "lr", "min_lr", "warmup", "weight_decay", "clip", "seed", "eval_every", "dropout", "bias",
+         "level", "vocab_size", "tie_weights")  # fmt: skip
 _SAMPLING = ("temperature", "top_k", "top_p")
 OPTIONS = {name: "--" + name.replace("_", "-") for name in _SAME + _SAMPLING} | {
     "batch_size": "--batch",
@@ -18,14 +19,18 @@ OPTIONS = {name: "--" + name.replace("_", "-") for name in _SAME + _SAMPLING} | 
     "n_head": "--heads",
     "n_embd": "--width",
     "block_size": "--context",
+    "num_layers": "--layers",
+    "hidden_size": "--hidden",
+    "embed_size": "--embed",
 }
+_WHO = re.compile(r"^(GPT|LSTMLanguageModel|generate): ")
 _NAME = re.compile(r"\b(" + "|".join(OPTIONS) + r")\b")
 
 
-def from_options(make: Callable[..., T], **given: Any) -> T:
+def from_options(make: Callable[..., T], /, **given: Any) -> T:
     """make(**given); a UserError of it names options instead of settings, and not the function that found them wrong."""
     try:
         return make(**given)
     except UserError as error:
-        sentence = str(error).removeprefix("GPT: ").removeprefix("generate: ")
+        sentence = _WHO.sub("", str(error))
         raise UserError(_NAME.sub(lambda match: OPTIONS[match[0]], sentence)) from None

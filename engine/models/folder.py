@@ -8,10 +8,11 @@ from typing import Any
 
 from ..errors import UserError
 from ..files import load_tensors, read_text, save_tensors, write_text_atomically
-from ..text.tokenizer import CharacterTokenizer
+from ..text.tokenizers import Tokenizer, load_tokenizer
 from .gpt import GPT
+from .lstm import LSTMLanguageModel
 
-_MODELS: dict[str, Any] = {"gpt2": GPT}
+_MODELS: dict[str, Any] = {"gpt2": GPT, "lstm": LSTMLanguageModel}
 
 
 def save_model(folder: str | Path, model: Any, tokenizer: Any = None) -> None:
@@ -45,21 +46,21 @@ def read_config(folder: str | Path) -> dict[str, Any]:
     return config
 
 
-def load_model(folder: str | Path) -> tuple[Any, CharacterTokenizer]:
+def load_model(folder: str | Path) -> tuple[Any, Tokenizer]:
     """(model, tokenizer) of a folder that `save_model` wrote, the model in eval mode. UserError where something is off."""
     config = read_config(folder)
     kind = config.get("model_type")
     if not isinstance(kind, str) or kind not in _MODELS:
         raise UserError(f"{Path(folder) / 'config.json'} says model_type {kind!r}, but known are {', '.join(_MODELS)}")
     arrays, _ = load_tensors(Path(folder) / "model.safetensors")
-    tokenizer = CharacterTokenizer.load(folder)
+    tokenizer = load_tokenizer(folder)
     try:
         model = _MODELS[kind].from_files(config, arrays).eval()
     except UserError as error:
         raise UserError(f"{folder}: {error}") from error
-    if len(tokenizer) != model.config.vocab_size:
+    if len(tokenizer) != config["vocab_size"]:
         raise UserError(
-            f"{folder}: tokenizer.json knows {len(tokenizer)} characters, but config.json says vocab_size "
-            f"{model.config.vocab_size}"
+            f"{folder}: tokenizer.json knows {len(tokenizer)} tokens, but config.json says vocab_size "
+            f"{config['vocab_size']}"
         )
     return model, tokenizer

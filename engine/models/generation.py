@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -56,20 +56,39 @@ def generate(
     top_k: int | None = None,
     top_p: float | None = None,
     generator: Generator | None = None,
+    exclude: Sequence[int] = (),
 ) -> Iterator[int]:
     """Yields max_new_tokens tokens that follow ids (T,), each as soon as it is drawn.
 
-    model: anything with next_logits(ids) -> (V,). The same generator state gives the same tokens.
+    model: it has reader(), whose read(ids) -> logits (V,) goes on from what it read before; or, where nothing can be kept
+    from token to token, next_logits(ids) -> (V,) of the whole text. exclude: tokens that are never drawn. The same
+    generator state gives the same tokens.
     """
     check_sampling(temperature, top_k, top_p)
     if len(ids) == 0:
         raise ValueError("generate: the prompt is empty, but a model needs at least one token to go on from")
     generator = generator or Generator(0)
-    ids = np.asarray(ids)
+    new, read = np.asarray(ids), (model.reader() if hasattr(model, "reader") else _WholeText(model)).read
     for _ in range(max_new_tokens):
-        p = probabilities(model.next_logits(ids), temperature=temperature, top_k=top_k, top_p=top_p)
+        logits = read(new)
+        if len(exclude):
+            logits = logits.copy()
+            logits[list(exclude)] = -np.inf
+        p = probabilities(logits, temperature=temperature, top_k=top_k, top_p=top_p)
         drawn = float(generator.uniform((), np.float64))
         token = int(np.searchsorted(np.cumsum(p), drawn, side="right"))
         token = min(token, int(np.flatnonzero(p)[-1]))  # rounding may leave the sum just below the draw
-        ids = np.append(ids, token)
+        new = np.array([token])
         yield token
+
+
+class _WholeText:
+    """The reader of a model that looks at the whole text anew for every token."""
+
+    def __init__(self, model: Any) -> None:
+        self.model, self.ids = model, np.zeros(0, np.int64)
+
+    def read(self, ids: np.ndarray) -> np.ndarray:
+        """Logits (V,) of the token that follows all that was read, of which ids (T,) are the last."""
+        self.ids = np.append(self.ids, ids)
+        return self.model.next_logits(self.ids)

@@ -15,18 +15,22 @@ it ended, but the gradient stops there.
 
 from __future__ import annotations
 
+import json
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 
 from .. import random
+from ..errors import UserError
 from ..nn import LSTM, Dropout, Embedding, Linear, Module
-from ..nn.layers import positive
 from ..ops import cross_entropy
 from ..recording import no_grad
 from ..tensor import Tensor
 
 Hidden = tuple[Tensor, Tensor]
+_SIZES = ("vocab_size", "embed_size", "hidden_size", "num_layers")
+_MOST_PARAMETERS = 1 << 40
 
 
 class LSTMLanguageModel(Module):
@@ -46,13 +50,7 @@ class LSTMLanguageModel(Module):
         dropout: float = 0.0,
         tie_weights: bool = False,
     ) -> None:
-        positive("LSTMLanguageModel", vocab_size=vocab_size, embed_size=embed_size)
-        if tie_weights and embed_size != hidden_size:
-            raise ValueError(
-                f"LSTMLanguageModel: tie_weights needs equal sizes, but embed_size is {embed_size} "
-                f"and hidden_size {hidden_size}"
-            )
-        self.vocab_size, self.tie_weights = vocab_size, tie_weights
+        self.config = _checked(vocab_size, embed_size, hidden_size, num_layers, dropout, tie_weights)
         self.embedding = Embedding(vocab_size, embed_size)
         self.lstm = LSTM(embed_size, hidden_size, num_layers, batch_first=True, dropout=dropout)
         self.dropout = Dropout(dropout)
@@ -76,11 +74,76 @@ class LSTMLanguageModel(Module):
         logits, (h, c) = self(ids, hidden)
         return cross_entropy(logits, targets), (h.detach(), c.detach())
 
-    @no_grad()
-    def next_logits(self, ids: np.ndarray) -> np.ndarray:
-        """Logits (V,) of the token that follows ids (T,); what `generate` asks for."""
-        y, _ = self.lstm(self.embedding(np.asarray(ids)[None, :]))  # (1, T, H)
-        return self.output(y[:, -1]).numpy()[0]
+    def reader(self) -> Reader:
+        """What `generate` asks: it reads a text piece by piece."""
+        return Reader(self)
+
+    def parameter_groups(self, weight_decay: float) -> list[dict[str, Any]]:
+        """Matrices, which decay, and biases, which do not: what AdamW takes."""
+        parameters = list(self.parameters())
+        return [
+            {"params": [p for p in parameters if p.ndim >= 2], "weight_decay": weight_decay},
+            {"params": [p for p in parameters if p.ndim < 2], "weight_decay": 0.0},
+        ]
+
+    def to_files(self) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+        """(content of config.json, arrays of model.safetensors) under the module's own names; a tied weight once."""
+        config = {"architectures": ["LSTMLanguageModel"], "model_type": "lstm", **self.config}
+        return config, {name: parameter.data for name, parameter in self.named_parameters()}
+
+    @classmethod
+    def from_config(cls, config: Mapping[str, Any]) -> LSTMLanguageModel:
+        """A new model of the sizes in a config.json; UserError where it is not one of these."""
+        if missing := [name for name in (*_SIZES, "dropout", "tie_weights") if name not in config]:
+            raise UserError(f"config.json lacks {', '.join(missing)}")
+        return cls(**{name: config[name] for name in (*_SIZES, "dropout", "tie_weights")})
+
+    @classmethod
+    def from_files(cls, config: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> LSTMLanguageModel:
+        """The reverse of `to_files`; UserError where the two do not fit."""
+        model = cls.from_config(config)
+        try:
+            tied = {"output.weight": arrays["embedding.weight"]} if model.config["tie_weights"] else {}
+            model.load_state_dict({**arrays, **tied})
+        except (KeyError, ValueError, TypeError) as error:
+            sentence = str(error.args[0]).removeprefix("load_state_dict: ")
+            raise UserError(f"model.safetensors does not fit config.json: {sentence}") from error
+        return model
 
     def extra_repr(self) -> str:
-        return f"vocab_size={self.vocab_size}, tie_weights={self.tie_weights}"
+        return ", ".join(f"{name}={value}" for name, value in self.config.items())
+
+
+class Reader:
+    """Reads a text piece by piece with a model and keeps the state between the pieces."""
+
+    def __init__(self, model: LSTMLanguageModel) -> None:
+        self._model, self._hidden = model, model.init_hidden(1)
+
+    @no_grad()
+    def read(self, ids: np.ndarray) -> np.ndarray:
+        """Logits (V,) of the token that follows ids (T,), which follow what was read before."""
+        y, self._hidden = self._model.lstm(self._model.embedding(np.asarray(ids)[None, :]), self._hidden)  # (1, T, H)
+        return self._model.output(y[:, -1]).numpy()[0]
+
+
+def _checked(
+    vocab_size: Any, embed_size: Any, hidden_size: Any, num_layers: Any, dropout: Any, tie_weights: Any
+) -> dict[str, Any]:
+    """The settings by name; UserError unless they make a model."""
+    sizes = dict(zip(_SIZES, (vocab_size, embed_size, hidden_size, num_layers), strict=True))
+    for name, size in sizes.items():
+        if type(size) is not int or size < 1:
+            raise UserError(f"LSTMLanguageModel: {name} is {size!r}, but it must be a positive integer")
+    if vocab_size * (embed_size + hidden_size) + num_layers * 8 * hidden_size**2 > _MOST_PARAMETERS:
+        raise UserError("LSTMLanguageModel: these sizes make more than 2**40 parameters, too many for one machine")
+    if isinstance(dropout, bool) or not isinstance(dropout, (int, float)) or not 0 <= dropout < 1:
+        raise UserError(f"LSTMLanguageModel: dropout is {json.dumps(dropout)}, but it must be at least 0 and below 1")
+    if type(tie_weights) is not bool:
+        raise UserError(f"LSTMLanguageModel: tie_weights is {tie_weights!r}, but it must be true or false")
+    if tie_weights and embed_size != hidden_size:
+        raise UserError(
+            f"LSTMLanguageModel: tie_weights needs equal sizes, but embed_size is {embed_size} "
+            f"and hidden_size {hidden_size}"
+        )
+    return {**sizes, "dropout": dropout, "tie_weights": tie_weights}

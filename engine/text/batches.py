@@ -10,7 +10,14 @@ import numpy as np
 
 from ..errors import UserError
 
-__all__ = ["ConsecutiveBlocks", "IntegerGenerator", "RandomBlocks", "carried_blocks", "consecutive_blocks"]
+__all__ = [
+    "CarriedBlocks",
+    "ConsecutiveBlocks",
+    "IntegerGenerator",
+    "RandomBlocks",
+    "carried_blocks",
+    "consecutive_blocks",
+]
 
 Ids = np.ndarray[Any, np.dtype[Any]]
 Batch = tuple[Ids, Ids]
@@ -88,10 +95,32 @@ def consecutive_blocks(ids: Ids, block_size: int, batch_size: int) -> Consecutiv
     return ConsecutiveBlocks(ids, block_size, batch_size)
 
 
-def carried_blocks(ids: Ids, block_size: int, batch_size: int) -> Iterator[Batch]:
-    """Yield x and y, int64 (B, T), for a model that carries its state: row b goes on where row b of the batch before ended.
+@dataclass(frozen=True)
+class CarriedBlocks:
+    """A text as B streams in order, for a model that carries its state. Made by `carried_blocks`."""
 
-    The text is cut into B streams of equal length, one a row; each batch is their next T tokens, the last one what is left.
+    x: Ids = field(repr=False)  # (B, length): stream b in row b
+    y: Ids = field(repr=False)  # the token that follows
+    block_size: int
+
+    def __len__(self) -> int:
+        """How many batches there are."""
+        return -(-self.x.shape[1] // self.block_size)
+
+    def __getitem__(self, index: int) -> Batch:
+        """Return x and y, int64 (B, T): row b goes on where row b of the batch before ended; the last T may be smaller."""
+        if not 0 <= index < len(self):
+            raise IndexError(f"CarriedBlocks: index is {index}, but there are {len(self)} batches")
+        part = slice(index * self.block_size, (index + 1) * self.block_size)
+        return self.x[:, part].astype(np.int64), self.y[:, part].astype(np.int64)
+
+    def __iter__(self) -> Iterator[Batch]:
+        return (self[index] for index in range(len(self)))
+
+
+def carried_blocks(ids: Ids, block_size: int, batch_size: int) -> CarriedBlocks:
+    """Return the text cut into B streams of equal length, one a row, and each stream into blocks of T.
+
     At most B tokens at the end of the text are never predicted.
     Raises UserError if the text is shorter than B T + 1, ValueError if a size is not positive.
     """
@@ -101,16 +130,11 @@ def carried_blocks(ids: Ids, block_size: int, batch_size: int) -> Iterator[Batch
             f"the text has {len(ids)} tokens, but {batch_size} streams of {block_size} need "
             f"at least {batch_size * block_size + 1}"
         )
-    return _streams(ids, block_size, batch_size)
-
-
-def _streams(ids: Ids, block_size: int, batch_size: int) -> Iterator[Batch]:
     length = (len(ids) - 1) // batch_size
-    x = ids[: batch_size * length].reshape(batch_size, length)
-    y = ids[1 : batch_size * length + 1].reshape(batch_size, length)
-    for first in range(0, length, block_size):
-        part = slice(first, first + block_size)
-        yield x[:, part].astype(np.int64), y[:, part].astype(np.int64)
+    end = batch_size * length
+    return CarriedBlocks(
+        ids[:end].reshape(batch_size, length), ids[1 : end + 1].reshape(batch_size, length), block_size
+    )
 
 
 def _check(name: str, ids: Ids, block_size: int, batch_size: int) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,7 @@ from numpy.typing import ArrayLike
 from ..errors import UserError
 from ..files import StrPath, read_text, write_text_atomically
 
-__all__ = ["CharacterTokenizer"]
+__all__ = ["CharacterTokenizer", "Ids", "checked_ids", "read_model"]
 
 Ids = np.ndarray[Any, np.dtype[np.int64]]
 
@@ -71,17 +71,16 @@ class CharacterTokenizer:
 
     def decode(self, ids: ArrayLike) -> str:
         """Return the text of ids (T,); raise ValueError unless they are integers from 0 to len(self) - 1."""
-        array = np.asarray(ids)
-        if array.ndim != 1 or (array.size and array.dtype.kind not in "iu"):
-            raise ValueError(
-                f"decode: ids has shape {array.shape} and dtype {array.dtype}, but it must be integers (T,)"
-            )
-        if array.size == 0:
-            return ""
-        if array.min() < 0 or array.max() >= len(self):
-            wrong = array.min() if array.min() < 0 else array.max()
-            raise ValueError(f"decode: ids has {wrong}, but the tokenizer knows {len(self)} characters, ids from 0")
-        return _characters(self._points[array])
+        return _characters(self._points[checked_ids(ids, len(self))])
+
+    def stream(self, ids: Iterable[int], after: ArrayLike = ()) -> Iterator[str]:
+        """Yield the text of each id as it comes. `after` may hold the ids in front, which do not matter here."""
+        return (self.vocabulary[index] for index in ids)
+
+    @property
+    def default_prompt(self) -> str:
+        """What a text is begun with where nothing is said: a line break, or the first character if that is unknown."""
+        return "\n" if "\n" in self.vocabulary else self.vocabulary[0]
 
     def save(self, folder: StrPath) -> None:
         """Write `tokenizer.json` in a model folder, laid out as Hugging Face's tokenizers lay it out."""
@@ -92,16 +91,8 @@ class CharacterTokenizer:
     @classmethod
     def load(cls, folder: StrPath) -> CharacterTokenizer:
         """Read what `save` wrote; raise UserError if it is missing, broken or of another type."""
-        path = Path(folder) / "tokenizer.json"
-        try:
-            model = json.loads(read_text(path))["model"]
-            kind, vocabulary = model["type"], model["vocab"]
-        except (json.JSONDecodeError, KeyError, TypeError) as error:
-            raise UserError(
-                f"{path} is not a tokenizer file: it must be JSON with model.type and model.vocab"
-            ) from error
-        if kind != "character":
-            raise UserError(f"{path} holds a tokenizer of type {kind!r}, but a CharacterTokenizer needs 'character'")
+        path, content = read_model(folder, "character")
+        vocabulary = content["model"]["vocab"]
         try:
             by_id = sorted(vocabulary, key=vocabulary.__getitem__)
             if [vocabulary[character] for character in by_id] != list(range(len(by_id))):
@@ -115,6 +106,35 @@ class CharacterTokenizer:
         named = ", ".join(map(repr, distinct[:5])) + (f" and {len(distinct) - 5} more" if len(distinct) > 5 else "")
         plural = "s" if len(distinct) > 1 else ""
         return f"the tokenizer knows {len(self)} characters, but the text has unknown character{plural} {named}"
+
+
+def checked_ids(ids: ArrayLike, count: int) -> Ids:
+    """ids as an array (T,); ValueError unless they are integers from 0 to count - 1."""
+    array = np.asarray(ids)
+    if array.ndim != 1 or (array.size and array.dtype.kind not in "iu"):
+        raise ValueError(f"decode: ids has shape {array.shape} and dtype {array.dtype}, but it must be integers (T,)")
+    if array.size == 0:
+        return np.zeros(0, np.int64)
+    if array.min() < 0 or array.max() >= count:
+        wrong = array.min() if array.min() < 0 else array.max()
+        raise ValueError(f"decode: ids has {wrong}, but the tokenizer knows {count} tokens, ids from 0")
+    return array
+
+
+def read_model(folder: StrPath, wanted: str | None = None) -> tuple[Path, dict[str, Any]]:
+    """(path, content) of a folder's tokenizer.json, which has model.type and model.vocab; UserError where it has not.
+
+    wanted: what model.type must be.
+    """
+    path = Path(folder) / "tokenizer.json"
+    try:
+        content = json.loads(read_text(path))
+        kind, _ = content["model"]["type"], content["model"]["vocab"]
+    except (json.JSONDecodeError, KeyError, TypeError, RecursionError) as error:
+        raise UserError(f"{path} is not a tokenizer file: it must be JSON with model.type and model.vocab") from error
+    if wanted is not None and kind != wanted:
+        raise UserError(f"{path} holds a tokenizer of type {kind!r}, but this one needs {wanted!r}")
+    return path, content
 
 
 def _code_points(text: str) -> np.ndarray[Any, np.dtype[np.uint32]]:

@@ -51,7 +51,7 @@ def unicode_words(text: str, *, lower: bool = True) -> list[str]:
 
     Text that separates no words, such as Chinese, gives one long word: take `chinese` or `characters` for it.
     """
-    found = _word_pattern().findall(text.lower() if lower else text)
+    found = word_pattern().findall(text.lower() if lower else text)
     return [word.replace("\u2019", "'") for word in found]
 
 
@@ -165,7 +165,7 @@ def _check_utf8(path: Path, piece: bytes, offset: int) -> None:
 
 
 @lru_cache(1)
-def _word_pattern() -> re.Pattern[str]:
+def word_pattern() -> re.Pattern[str]:
     """Python's \\w knows no combining marks, without which many scripts fall to pieces: they are added here."""
     marks = [point for point in range(sys.maxunicode + 1) if unicodedata.category(chr(point))[0] == "M"]
     letter = rf"(?:[^\W_]|[{''.join(map(chr, marks))}])"

@@ -31,9 +31,8 @@ from ..errors import UserError
 from ..files import load_tensors, read_text, save_tensors, write_text_atomically
 from ..models.folder import save_model
 from ..optim import AdamW
-from ..recording import no_grad
-from ..text.batches import ConsecutiveBlocks, RandomBlocks, consecutive_blocks
 from .curve import loss_curve_svg
+from .feed import Feed
 from .metrics import MetricsLog, read_metrics
 from .progress import ProgressLine
 from .schedule import warmup_cosine
@@ -123,26 +122,10 @@ def open_run(folder: Path, *, resume: bool, overwrite: bool) -> None:
     folder.mkdir(parents=True, exist_ok=True)
 
 
-@no_grad()
-def validation_loss(model: Any, blocks: ConsecutiveBlocks) -> float:
-    """Mean loss over every block, in nats; dropout is off meanwhile."""
-    training = model.training
-    model.eval()
-    try:
-        total = rows = 0.0
-        for x, y in blocks:
-            total += model.loss(x, y).item() * len(x)
-            rows += len(x)
-        return total / rows
-    finally:
-        model.train(training)
-
-
 def train(
     model: Any,
     tokenizer: Any,
-    train_ids: np.ndarray,
-    validation_ids: np.ndarray,
+    data: Feed,
     config: TrainingConfig,
     folder: str | Path,
     *,
@@ -151,12 +134,12 @@ def train(
 ) -> Result:
     """Trains `model` and leaves a run folder; `open_run` has made it.
 
-    The model has `loss(x, y)`, `config.block_size` and `parameter_groups(weight_decay)`. Ctrl-C ends the step, writes a
-    checkpoint and returns; pressed twice it stops at once, and the checkpoint before stays. Raises UserError where the
-    run diverges.
+    data: what it trains on (feed.py); the model has `parameter_groups(weight_decay)`, `to_files()` and what data asks for.
+    Ctrl-C ends the step, writes a checkpoint and returns; pressed twice it stops at once, and the checkpoint before
+    stays. Raises UserError where the run diverges.
     """
     folder = Path(folder)
-    run = _Run(model, tokenizer, train_ids, validation_ids, config, folder, description or {})
+    run = _Run(model, tokenizer, data, config, folder, description or {})
     start = run.restore() if resume else run.begin()
     began = time.monotonic()
     step = run.go_on(start, began) if start < config.steps else start
@@ -169,20 +152,10 @@ class _Run:
     """The state of a run: what a checkpoint holds, and where things are written."""
 
     def __init__(
-        self, model: Any, tokenizer: Any, train_ids: Any, validation_ids: Any, config: TrainingConfig, folder: Path,
-        description: dict[str, Any],
-    ) -> None:  # fmt: skip
-        block = model.config.block_size
-        self.model, self.tokenizer, self.config, self.folder, self.description = (
-            model,
-            tokenizer,
-            config,
-            folder,
-            description,
-        )
-        self.data = random.Generator(config.seed, stream=1)
-        self.blocks = RandomBlocks(train_ids, block, config.batch_size, self.data)
-        self.validation = consecutive_blocks(validation_ids, block, 4 * config.batch_size)
+        self, model: Any, tokenizer: Any, data: Feed, config: TrainingConfig, folder: Path, description: dict[str, Any]
+    ) -> None:
+        self.model, self.tokenizer, self.data, self.config = model, tokenizer, data, config
+        self.folder, self.description = folder, description
         self.optimizer = AdamW(
             model.parameter_groups(config.weight_decay),
             lr=config.lr,
@@ -205,9 +178,9 @@ class _Run:
         process.join_pools()
         print(f"handgrad: {process.describe()}", file=sys.stderr)
         config, step = self.config, start
-        tokens = config.batch_size * self.model.config.block_size
         quiet = np.errstate(all="ignore")  # a run that diverges ends in one sentence, not in NumPy's warnings
-        with interruptible() as interrupted, ProgressLine(config.steps, tokens_per_step=tokens) as progress, quiet:
+        line = ProgressLine(config.steps, tokens_per_step=self.data.tokens_per_step)
+        with interruptible() as interrupted, line as progress, quiet:
             if self.last is not None:
                 progress.validation(start, self.last)
             while step < config.steps and not interrupted.is_set():
@@ -229,8 +202,7 @@ class _Run:
         lr = warmup_cosine(step, lr=config.lr, min_lr=config.min_lr, warmup=config.warmup, total=config.steps)
         for group in self.optimizer.param_groups:
             group["lr"] = lr
-        x, y = self.blocks.draw()
-        loss = self.model.loss(x, y)
+        loss = self.data.loss(self.model)
         value = loss.item()
         _finite("loss", value, step)
         self.optimizer.zero_grad()
@@ -240,20 +212,22 @@ class _Run:
         return value, lr, norm
 
     def validate(self, step: int) -> float:
-        self.last = validation_loss(self.model, self.validation)
+        self.last = self.data.validate(self.model)
         _finite("validation loss", self.last, step)
         self.log.append(step, validation_loss=self.last)
         return self.last
 
     def checkpoint(self, step: int) -> None:
-        """Parameters, moments, counters and both generators: one file, atomically."""
+        """Parameters, moments, counters, generators and where the data stands: one file, atomically."""
+        carried, data = self.data.state()
         arrays = {f"model.{name}": p.data for name, p in self.model.named_parameters()}
         arrays |= {f"optimizer.{name}": a for name, a in self.optimizer.state_dict().items()}
+        arrays |= {f"data.{name}": a for name, a in carried.items()}
         state = {
             "step": step,
             "first": self.first,
             "last": self.last,
-            "data": self.data.state(),
+            "data": data,
             "default": random.default.state(),
         }
         save_tensors(self.folder / "checkpoint.safetensors", arrays, {"state": json.dumps(state)})
@@ -263,15 +237,13 @@ class _Run:
         arrays, metadata = load_tensors(path)
         try:
             state = json.loads(metadata["state"])
-            model = {n.removeprefix("model."): a for n, a in arrays.items() if n.startswith("model.")}
+            model, optimizer, carried = (_under(prefix, arrays) for prefix in ("model.", "optimizer.", "data."))
             self.model.load_state_dict(model, strict=False)
             missing = {name for name, _ in self.model.named_parameters()} - set(model)
             if missing:
                 raise KeyError(f"no {sorted(missing)[0]}")
-            self.optimizer.load_state_dict(
-                {n.removeprefix("optimizer."): a for n, a in arrays.items() if "optimizer." in n}
-            )
-            self.data.set_state(state["data"])
+            self.optimizer.load_state_dict(optimizer)
+            self.data.set_state(carried, state["data"])
             random.default.set_state(state["default"])
             self.first, self.last = state["first"], state["last"]
         except (KeyError, ValueError, TypeError) as error:
@@ -282,6 +254,11 @@ class _Run:
     def publish(self) -> None:
         save_model(self.folder / "model", self.model, self.tokenizer)
         loss_curve_svg(read_metrics(self.folder / "metrics.jsonl"), self.folder / "loss.svg")
+
+
+def _under(prefix: str, arrays: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Those whose names begin with the prefix, without it."""
+    return {name.removeprefix(prefix): array for name, array in arrays.items() if name.startswith(prefix)}
 
 
 def _finite(what: str, value: float, step: int) -> None:

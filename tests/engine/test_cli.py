@@ -88,7 +88,7 @@ def refused(capsys: pytest.CaptureFixture[str], *arguments: object) -> str:
         (np.random.default_rng(0).bytes(5000), "is a binary file"),
         (b"\x7fELF\x00\x00" + b"a" * 999, "is a binary file"),
         (b"xy", "the training part of the text has 1 token, but a context of 64 needs at least 65"),
-        (b"a" * 2000, "has no other character than 'a', but at least 2 different ones are needed"),
+        (b"a" * 2000, "has no other token than 'a', but at least 2 are needed"),
         (b"abcdefgh" * 8, "a context of 64 needs at least 65"),
         (b"ab" * 250, "the validation part of the text has 50 tokens, but a context of 64 needs at least 65"),
     ],
@@ -308,7 +308,8 @@ def test_a_run_of_the_demo_can_be_resumed(tmp_path: Path, capsys: pytest.Capture
 
     monkeypatch.setattr(train, "python_topics", lambda: TEXT)
     config = TrainingConfig(steps=2, warmup=0, batch_size=2)
-    train.run(tmp_path / "run", TEXT, {"n_layer": 1, "n_embd": 8, "block_size": 8}, config, overwrite=False, paths=[])
+    model = {"n_layer": 1, "n_embd": 8, "block_size": 8}
+    train.run(train.GPT_KIND, tmp_path / "run", TEXT, model, config, overwrite=False, paths=[])
     assert cli("train", "gpt", "--resume", "--out", tmp_path / "run") == 0
     assert "is finished" in capsys.readouterr().out
 

@@ -117,7 +117,7 @@ BROKEN: dict[str, tuple[Callable[[Path], object], str]] = {
     "a weight of another shape": (weights(lambda a: a.update({"transformer.ln_f.bias": np.zeros(3)})), "ln_f.bias has shape"),
     "no tokenizer": (lambda f: (f / "tokenizer.json").unlink(), "tokenizer.json does not exist"),
     "tokenizer is broken": (text("tokenizer.json", '{"model": 1}'), "tokenizer.json is not a tokenizer file"),
-    "tokenizer is another's": (lambda f: CharacterTokenizer("ab").save(f), "knows 2 characters, but config.json says"),
+    "tokenizer is another's": (lambda f: CharacterTokenizer("ab").save(f), "knows 2 tokens, but config.json says"),
 }  # fmt: skip
 
 

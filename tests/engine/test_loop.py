@@ -27,7 +27,8 @@ from handgrad.engine.text.batches import consecutive_blocks
 from handgrad.engine.text.corpora import train_validation_split
 from handgrad.engine.text.tokenizer import CharacterTokenizer
 from handgrad.engine.training import loop
-from handgrad.engine.training.loop import Result, TrainingConfig, open_run, train, validation_loss
+from handgrad.engine.training.feed import RandomFeed, validation_loss
+from handgrad.engine.training.loop import Result, TrainingConfig, open_run, train
 from handgrad.engine.training.metrics import read_metrics
 
 TEXT = "the cat sat on the mat. " * 60
@@ -50,13 +51,17 @@ def gpt(dropout: float = 0.2) -> GPT:
     return GPT(GPTConfig(len(TOKENIZER), block_size=8, n_layer=2, n_head=2, n_embd=16, dropout=dropout))
 
 
+def feed(config: TrainingConfig) -> RandomFeed:
+    return RandomFeed(TRAIN, VALIDATION, 8, config.batch_size, config.seed)
+
+
 def run(folder: Path, config: TrainingConfig = CONFIG, *, resume: bool = False, dropout: float = 0.2) -> Result:
     open_run(folder, resume=resume, overwrite=False)
     model = gpt(dropout)
     if resume:  # whatever the process drew meanwhile must not matter
         random.manual_seed(999)
         model = GPT(model.config)
-    return train(model, TOKENIZER, TRAIN, VALIDATION, config, folder, resume=resume)
+    return train(model, TOKENIZER, feed(config), config, folder, resume=resume)
 
 
 def everything(folder: Path) -> tuple[Any, ...]:
@@ -237,7 +242,7 @@ def test_a_checkpoint_of_another_model_is_refused(straight: Path, tmp_path: Path
     run(tmp_path / "r", replace(CONFIG, steps=3))
     wider = GPT(GPTConfig(len(TOKENIZER), block_size=8, n_layer=2, n_head=2, n_embd=20))
     with pytest.raises(UserError, match=r"^--resume: .*checkpoint.safetensors does not fit this model"):
-        train(wider, TOKENIZER, TRAIN, VALIDATION, CONFIG, tmp_path / "r", resume=True)
+        train(wider, TOKENIZER, feed(CONFIG), CONFIG, tmp_path / "r", resume=True)
     data = (straight / "checkpoint.safetensors").read_bytes()
     (tmp_path / "r" / "checkpoint.safetensors").write_bytes(data[: len(data) // 2])
     with pytest.raises(UserError, match=r"is not a whole safetensors file"):

@@ -77,10 +77,15 @@ def test_dropout_only_in_training():
     assert model(IDS)[0].detach().numpy().tobytes() == model(IDS)[0].detach().numpy().tobytes()
 
 
-def test_next_logits_are_the_last_ones():
-    model = model_of()
-    logits, _ = model(IDS[:1])
-    np.testing.assert_allclose(model.next_logits(IDS[0]), logits.detach().numpy()[0, -1], rtol=1e-12)
+@pytest.mark.parametrize("cuts", [[T], [1] * T, [3, 7], [9, 1]], ids=str)
+def test_a_text_read_in_pieces_gives_the_logits_of_the_whole(cuts):
+    model = model_of().eval()
+    logits = model(IDS[:1])[0].detach().numpy()[0]
+    reader, place = model.reader(), 0
+    for cut in cuts:
+        read = reader.read(IDS[0, place : place + cut])
+        place += cut
+        np.testing.assert_allclose(read, logits[place - 1], rtol=1e-12, atol=1e-14)
 
 
 def test_it_learns_a_text_by_truncated_backpropagation_and_goes_on_with_it():
