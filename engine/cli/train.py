@@ -31,6 +31,7 @@ class Kind:
     """What differs between the two commands."""
 
     verb: str
+    lr: float  # where none is given
     new: Callable[
         [dict[str, Any]], Any
     ]  # a model from its options, vocab_size among them; UserError in settings' names
@@ -52,12 +53,14 @@ def _new_lstm(options: dict[str, Any]) -> LSTMLanguageModel:
 
 GPT_KIND = Kind(
     "gpt",
+    1e-3,
     _new_gpt,
     lambda config: GPT(GPTConfig.from_dict(config)),
     lambda ids, held, context, c: RandomFeed(ids, held, context, c.batch_size, c.seed),
 )
 LSTM_KIND = Kind(
     "lstm",
+    5e-3,
     _new_lstm,
     LSTMLanguageModel.from_config,
     lambda ids, held, context, c: CarriedFeed(ids, held, context, c.batch_size),
@@ -76,7 +79,8 @@ def command(
     if not texts:
         raise UserError("--text is missing: name at least one text file, such as --text book.txt")
     training.setdefault("warmup", min(100, training.get("steps", 2000) // 10))
-    training.setdefault("min_lr", min(1e-4, training.get("lr", 1e-3)))
+    training.setdefault("lr", kind.lr)
+    training.setdefault("min_lr", min(0.1 * kind.lr, training["lr"]))
     config = from_options(TrainingConfig, **training)
     text = "".join(map(read_text, texts))
     return report(kind, run(kind, out, text, model, config, tokens=tokens, overwrite=overwrite, paths=texts), out)
@@ -143,6 +147,8 @@ def _split(text: str, tokens: dict[str, Any]) -> tuple[Tokenizer, np.ndarray, np
 
 def _feed(kind: Kind, train_ids: np.ndarray, validation_ids: np.ndarray, context: int, config: TrainingConfig) -> Feed:
     """What the run trains on; UserError where a part of the text is too short for it."""
+    if context < 1:
+        raise UserError(f"--context is {context}, but it must be at least 1")
     streams = config.batch_size if kind is LSTM_KIND else 1
     for part, ids, count in (("training", train_ids, streams), ("validation", validation_ids, 1)):
         if len(ids) < count * context + 1:

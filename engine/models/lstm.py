@@ -132,7 +132,8 @@ def _checked(
 ) -> dict[str, Any]:
     """The settings by name; UserError unless they make a model."""
     sizes = dict(zip(_SIZES, (vocab_size, embed_size, hidden_size, num_layers), strict=True))
-    for name, size in sizes.items():
+    for name in ("vocab_size", "hidden_size", "embed_size", "num_layers"):
+        size = sizes[name]
         if type(size) is not int or size < 1:
             raise UserError(f"LSTMLanguageModel: {name} is {size!r}, but it must be a positive integer")
     if vocab_size * (embed_size + hidden_size) + num_layers * 8 * hidden_size**2 > _MOST_PARAMETERS:

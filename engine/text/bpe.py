@@ -188,8 +188,10 @@ class BytePairTokenizer:
 def _learn(words: list[list[int]], counts: list[int], vocabulary: list[bytes], size: int) -> list[Pair]:
     """The merges that bring `vocabulary` to `size`; joins the words and appends the tokens on the way.
 
-    Counts of pairs are kept, not counted anew: a merge touches only the words that hold its pair.
+    Counts of pairs are kept, not counted anew: a merge touches only the words that hold its pair. Two merges may give
+    the same bytes (a + bc, ab + c): that is one token.
     """
+    ids = {token: index for index, token in enumerate(vocabulary)}
     pair_counts: Counter[Pair] = Counter()
     holders: defaultdict[Pair, set[int]] = defaultdict(set)  # the words in which a pair stood at some time
     for index, (word, count) in enumerate(zip(words, counts, strict=True)):
@@ -204,8 +206,9 @@ def _learn(words: list[list[int]], counts: list[int], vocabulary: list[bytes], s
         if best.count != pair_counts[best.pair] or not best.count:
             continue  # its count has changed since; the new one is in the heap too
         joined = vocabulary[best.pair[0]] + vocabulary[best.pair[1]]
-        token = len(vocabulary)
-        vocabulary.append(joined)
+        token = ids.setdefault(joined, len(vocabulary))
+        if token == len(vocabulary):
+            vocabulary.append(joined)
         merges.append(best.pair)
         changed: set[Pair] = set()
         for index in holders.pop(best.pair):
