@@ -32,6 +32,7 @@ FLOORS = (
     {"engine/text"},
     {"engine/models"},
     {"engine/training"},
+    {"engine/tasks"},
     {"engine/testing"},
     {"engine/cli"},
 )

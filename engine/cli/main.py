@@ -14,7 +14,7 @@ import typer
 
 from .. import process
 from ..errors import UserError
-from . import embed, train_glove, train_gpt, train_lstm
+from . import embed, train_glove, train_gpt, train_lstm, train_seq2seq, translate
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -30,7 +30,9 @@ app.add_typer(train_app, name="train")
 app.add_typer(embed.app, name="embed")
 train_app.command("gpt", epilog=train_gpt.EXAMPLE)(train_gpt.command)
 train_app.command("lstm", epilog=train_lstm.EXAMPLE)(train_lstm.command)
+train_app.command("seq2seq", epilog=train_seq2seq.EXAMPLE)(train_seq2seq.command)
 train_app.command("glove", epilog=train_glove.EXAMPLE)(train_glove.command)
+app.command("translate", epilog=translate.EXAMPLE)(translate.command)
 
 
 @app.command(epilog="Example: handgrad generate runs/demo --prompt 'The ' --tokens 300 --temperature 0.8 --seed 7")

@@ -11,7 +11,7 @@ from ..errors import UserError
 T = TypeVar("T")
 
 _SAME = ("steps", "lr", "min_lr", "warmup", "weight_decay", "clip", "seed", "eval_every", "dropout", "bias",
-         "level", "vocab_size", "tie_weights")  # fmt: skip
+         "level", "vocab_size", "tie_weights", "separator", "held_back", "attention")  # fmt: skip
 _SAMPLING = ("temperature", "top_k", "top_p")
 OPTIONS = {name: "--" + name.replace("_", "-") for name in _SAME + _SAMPLING} | {
     "batch_size": "--batch",
@@ -23,7 +23,7 @@ OPTIONS = {name: "--" + name.replace("_", "-") for name in _SAME + _SAMPLING} | 
     "hidden_size": "--hidden",
     "embed_size": "--embed",
 }
-_WHO = re.compile(r"^(GPT|LSTMLanguageModel|generate): ")
+_WHO = re.compile(r"^(GPT|LSTMLanguageModel|Seq2SeqLSTM|generate): ")
 _NAME = re.compile(r"\b(" + "|".join(OPTIONS) + r")\b")
 
 

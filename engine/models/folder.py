@@ -11,8 +11,9 @@ from ..files import load_tensors, read_text, save_tensors, write_text_atomically
 from ..text.tokenizers import Tokenizer, load_tokenizer
 from .gpt import GPT
 from .lstm import LSTMLanguageModel
+from .seq2seq import Seq2SeqLSTM
 
-_MODELS: dict[str, Any] = {"gpt2": GPT, "lstm": LSTMLanguageModel}
+_MODELS: dict[str, Any] = {"gpt2": GPT, "lstm": LSTMLanguageModel, "seq2seq-lstm": Seq2SeqLSTM}
 
 
 def save_model(folder: str | Path, model: Any, tokenizer: Any = None) -> None:

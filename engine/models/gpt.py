@@ -22,6 +22,7 @@ from ..nn import Dropout, Embedding, LayerNorm, Linear, Module, ModuleList, Tran
 from ..ops import cross_entropy
 from ..recording import no_grad
 from ..tensor import Tensor
+from .settings import decay_groups, loaded
 
 _CONV1D = ("attn.c_attn.weight", "attn.c_proj.weight", "mlp.c_fc.weight", "mlp.c_proj.weight")
 _HUGGING_FACE = {
@@ -180,11 +181,7 @@ class GPT(Module):
 
     def parameter_groups(self, weight_decay: float) -> list[dict[str, Any]]:
         """Matrices, which decay, and vectors (biases and norms), which do not: what AdamW takes."""
-        parameters = list(self.parameters())
-        return [
-            {"params": [p for p in parameters if p.ndim >= 2], "weight_decay": weight_decay},
-            {"params": [p for p in parameters if p.ndim < 2], "weight_decay": 0.0},
-        ]
+        return decay_groups(self, weight_decay)
 
     def to_files(self) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
         """(content of config.json, arrays of model.safetensors) under GPT-2's names.
@@ -213,12 +210,7 @@ class GPT(Module):
             raise UserError(
                 "model.safetensors has an lm_head.weight that differs from transformer.wte.weight, but this GPT shares them"
             )
-        try:
-            model.load_state_dict(state)
-        except (KeyError, ValueError, TypeError) as error:
-            sentence = error.args[0].removeprefix("load_state_dict: ")
-            raise UserError(f"model.safetensors does not fit config.json: {sentence}") from error
-        return model
+        return loaded(model, state)
 
     def extra_repr(self) -> str:
         return ", ".join(f"{name}={value}" for name, value in asdict(self.config).items())

@@ -15,7 +15,6 @@ it ended, but the gradient stops there.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from typing import Any
 
@@ -27,10 +26,10 @@ from ..nn import LSTM, Dropout, Embedding, Linear, Module
 from ..ops import cross_entropy
 from ..recording import no_grad
 from ..tensor import Tensor
+from .settings import check_dropout, check_sizes, decay_groups, loaded, selected
 
 Hidden = tuple[Tensor, Tensor]
-_SIZES = ("vocab_size", "embed_size", "hidden_size", "num_layers")
-_MOST_PARAMETERS = 1 << 40
+_SIZES = ("vocab_size", "hidden_size", "embed_size", "num_layers")
 
 
 class LSTMLanguageModel(Module):
@@ -50,7 +49,7 @@ class LSTMLanguageModel(Module):
         dropout: float = 0.0,
         tie_weights: bool = False,
     ) -> None:
-        self.config = _checked(vocab_size, embed_size, hidden_size, num_layers, dropout, tie_weights)
+        self.config = _checked(vocab_size, hidden_size, embed_size, num_layers, dropout, tie_weights)
         self.embedding = Embedding(vocab_size, embed_size)
         self.lstm = LSTM(embed_size, hidden_size, num_layers, batch_first=True, dropout=dropout)
         self.dropout = Dropout(dropout)
@@ -79,12 +78,8 @@ class LSTMLanguageModel(Module):
         return Reader(self)
 
     def parameter_groups(self, weight_decay: float) -> list[dict[str, Any]]:
-        """Matrices, which decay, and biases, which do not: what AdamW takes."""
-        parameters = list(self.parameters())
-        return [
-            {"params": [p for p in parameters if p.ndim >= 2], "weight_decay": weight_decay},
-            {"params": [p for p in parameters if p.ndim < 2], "weight_decay": 0.0},
-        ]
+        """What AdamW takes."""
+        return decay_groups(self, weight_decay)
 
     def to_files(self) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
         """(content of config.json, arrays of model.safetensors) under the module's own names; a tied weight once."""
@@ -94,21 +89,14 @@ class LSTMLanguageModel(Module):
     @classmethod
     def from_config(cls, config: Mapping[str, Any]) -> LSTMLanguageModel:
         """A new model of the sizes in a config.json; UserError where it is not one of these."""
-        if missing := [name for name in (*_SIZES, "dropout", "tie_weights") if name not in config]:
-            raise UserError(f"config.json lacks {', '.join(missing)}")
-        return cls(**{name: config[name] for name in (*_SIZES, "dropout", "tie_weights")})
+        return cls(**selected(config, (*_SIZES, "dropout", "tie_weights")))
 
     @classmethod
     def from_files(cls, config: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> LSTMLanguageModel:
         """The reverse of `to_files`; UserError where the two do not fit."""
         model = cls.from_config(config)
-        try:
-            tied = {"output.weight": arrays["embedding.weight"]} if model.config["tie_weights"] else {}
-            model.load_state_dict({**arrays, **tied})
-        except (KeyError, ValueError, TypeError) as error:
-            sentence = str(error.args[0]).removeprefix("load_state_dict: ")
-            raise UserError(f"model.safetensors does not fit config.json: {sentence}") from error
-        return model
+        tied = model.config["tie_weights"] and "embedding.weight" in arrays
+        return loaded(model, {**arrays, "output.weight": arrays["embedding.weight"]} if tied else arrays)
 
     def extra_repr(self) -> str:
         return ", ".join(f"{name}={value}" for name, value in self.config.items())
@@ -128,18 +116,12 @@ class Reader:
 
 
 def _checked(
-    vocab_size: Any, embed_size: Any, hidden_size: Any, num_layers: Any, dropout: Any, tie_weights: Any
+    vocab_size: Any, hidden_size: Any, embed_size: Any, num_layers: Any, dropout: Any, tie_weights: Any
 ) -> dict[str, Any]:
     """The settings by name; UserError unless they make a model."""
-    sizes = dict(zip(_SIZES, (vocab_size, embed_size, hidden_size, num_layers), strict=True))
-    for name in ("vocab_size", "hidden_size", "embed_size", "num_layers"):
-        size = sizes[name]
-        if type(size) is not int or size < 1:
-            raise UserError(f"LSTMLanguageModel: {name} is {size!r}, but it must be a positive integer")
-    if vocab_size * (embed_size + hidden_size) + num_layers * 8 * hidden_size**2 > _MOST_PARAMETERS:
-        raise UserError("LSTMLanguageModel: these sizes make more than 2**40 parameters, too many for one machine")
-    if isinstance(dropout, bool) or not isinstance(dropout, (int, float)) or not 0 <= dropout < 1:
-        raise UserError(f"LSTMLanguageModel: dropout is {json.dumps(dropout)}, but it must be at least 0 and below 1")
+    sizes = dict(zip(_SIZES, (vocab_size, hidden_size, embed_size, num_layers), strict=True))
+    check_sizes("LSTMLanguageModel", sizes)
+    check_dropout("LSTMLanguageModel", dropout)
     if type(tie_weights) is not bool:
         raise UserError(f"LSTMLanguageModel: tie_weights is {tie_weights!r}, but it must be true or false")
     if tie_weights and embed_size != hidden_size:

@@ -6,10 +6,12 @@ from .layers import GELU, Dropout, Embedding, LayerNorm, Linear, ReLU, SiLU
 from .module import Module, ModuleList, Parameter, Sequential
 from .norms import RMSNorm
 from .recurrent import GRU, LSTM, RNN, GRUCell, LSTMCell, RNNCell
+from .seq2seq_attention import AdditiveAttention, MultiplicativeAttention
 from .transformer import MLP, SelfAttention, TransformerBlock
 
 __all__ = [
-    "GELU", "GRU", "LSTM", "MLP", "RNN", "Dropout", "Embedding", "GRUCell", "LSTMCell", "LayerNorm", "Linear", "Module",
-    "ModuleList", "MultiheadAttention", "Parameter", "RMSNorm", "RNNCell", "ReLU", "SelfAttention", "Sequential", "SiLU",
-    "TransformerBlock", "TransformerDecoder", "TransformerDecoderLayer", "TransformerEncoder", "TransformerEncoderLayer",
+    "GELU", "GRU", "LSTM", "MLP", "RNN", "AdditiveAttention", "Dropout", "Embedding", "GRUCell", "LSTMCell", "LayerNorm",
+    "Linear", "Module", "ModuleList", "MultiheadAttention", "MultiplicativeAttention", "Parameter", "RMSNorm", "RNNCell",
+    "ReLU", "SelfAttention", "Sequential", "SiLU", "TransformerBlock", "TransformerDecoder", "TransformerDecoderLayer",
+    "TransformerEncoder", "TransformerEncoderLayer",
 ]  # fmt: skip

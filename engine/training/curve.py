@@ -17,7 +17,7 @@ Points = list[tuple[float, float]]  # (step, loss)
 
 _WIDTH, _HEIGHT = 800, 450
 _LEFT, _RIGHT, _TOP, _BOTTOM = 80, 760, 76, 394  # the plot's edges
-_INK, _BLUE, _ORANGE = "#7d8590", "#3b82f6", "#ea7317"  # contrast 3:1 or more on white and on near black
+INK, _BLUE, _ORANGE = "#7d8590", "#3b82f6", "#ea7317"  # contrast 3:1 or more on white and on near black
 _MOST_POINTS = 1000
 
 
@@ -45,13 +45,13 @@ def loss_curve_svg(metrics: Sequence[Mapping[str, Any]], path: StrPath, *, title
 
     body = [_text(_LEFT, 30, escape(title), size=17, extra=' font-weight="600"')]
     for tick, (_, y) in zip(y_ticks, place([(0.0, tick) for tick in y_ticks]), strict=True):
-        body.append(f'<path d="M{_LEFT} {y:.1f}H{_RIGHT}" stroke="{_INK}" stroke-opacity="0.22"/>')
+        body.append(f'<path d="M{_LEFT} {y:.1f}H{_RIGHT}" stroke="{INK}" stroke-opacity="0.22"/>')
         body.append(_text(_LEFT - 10, y + 4.5, _number(tick, y_ticks), anchor="end"))
     x_ticks = [tick for tick in _ticks(0.0, x_end, 8) if tick <= x_end and tick == int(tick)]
     for tick, (x, _) in zip(x_ticks, place([(tick, y_low) for tick in x_ticks]), strict=True):
-        body.append(f'<path d="M{x:.1f} {_BOTTOM}v6" stroke="{_INK}"/>')
+        body.append(f'<path d="M{x:.1f} {_BOTTOM}v6" stroke="{INK}"/>')
         body.append(_text(x, _BOTTOM + 23, f"{tick:,.0f}", anchor="middle"))
-    body.append(f'<path d="M{_LEFT} {_BOTTOM}H{_RIGHT}" stroke="{_INK}"/>')
+    body.append(f'<path d="M{_LEFT} {_BOTTOM}H{_RIGHT}" stroke="{INK}"/>')
     body.append(_text((_LEFT + _RIGHT) / 2, _HEIGHT - 12, "iteration", anchor="middle"))
     middle = (_TOP + _BOTTOM) / 2
     body.append(_text(20, middle, "loss", anchor="middle", extra=f' transform="rotate(-90 20 {middle})"'))
@@ -124,7 +124,7 @@ def _number(tick: float, ticks: Sequence[float]) -> str:
 
 
 def _text(x: float, y: float, text: str, *, size: int = 13, anchor: str = "start", extra: str = "") -> str:
-    return f'<text x="{x:g}" y="{y:.1f}" font-size="{size}" fill="{_INK}" text-anchor="{anchor}"{extra}>{text}</text>'
+    return f'<text x="{x:g}" y="{y:.1f}" font-size="{size}" fill="{INK}" text-anchor="{anchor}"{extra}>{text}</text>'
 
 
 def _dots(points: Points, colour: str) -> list[str]:
