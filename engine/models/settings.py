@@ -16,7 +16,7 @@ M = TypeVar("M", bound=Module)
 _MOST = 1 << 20
 
 
-def check_sizes(model: str, sizes: Mapping[str, Any]) -> None:
+def check_sizes(model: str, sizes: Mapping[Any, Any]) -> None:
     """UserError unless every size is a positive integer, and small enough for its square to be a matrix."""
     for name, size in sizes.items():
         if type(size) is not int or size < 1:
