@@ -6,6 +6,9 @@
 vocab_count and cooccur make the table that both sides train on (size 50, window 15, min-count 5). Speed: both run epochs in
 turns, C H C H ..., and every epoch is timed by the moment at which its end is reported, the first of each turn left out (it
 holds the reading of files). Quality: whole runs from several seeds, judged by the same code on the same questions.
+The same arithmetic: glove_stanford.py says how the programs differ; with that difference patched away both go through
+the same records in the same order from the same numbers, and must arrive at the same cost. --seeds 0 and --check-epochs 0
+leave those parts out; --corpus is a text whose words stand between spaces already (glove_zipf.py writes one).
 """
 
 from __future__ import annotations
@@ -21,14 +24,16 @@ import time
 from pathlib import Path
 from typing import Any
 
+import glove_stanford
 import harness
 import numpy as np
 from harness import BenchError
 
 SIZE, WINDOW, MIN_COUNT = 50, 15, 5
 MUST, GOAL = 4.0, 10.0
-THEIR_ADAGRAD = {"lr": 1.0, "initial_accumulator": 400.0}
-"""What the C program's eta = 0.05 amounts to for vectors, as reference/glove.py derives."""
+SAME_COST = 1e-4  # relative: their program prints six decimals of a cost near 0.01
+THEIR_ADAGRAD = {"lr": glove_stanford.LR, "initial_accumulator": glove_stanford.OF_VECTORS}
+RECORD = np.dtype([("i", "i4"), ("j", "i4"), ("x", "f8")])
 
 
 def main() -> None:
@@ -48,12 +53,14 @@ def main() -> None:
 
 def prepare(arguments: argparse.Namespace, folder: Path) -> None:
     """vocab.txt and cooccurrence.shuf.bin, made by their programs from letters and apostrophes in lower case."""
-    text = " ".join(path.read_text(encoding="utf-8") for path in arguments.text).lower()
-    (folder / "corpus.txt").write_text(" ".join(re.findall("[a-z']+", text)))
+    corpus = arguments.corpus or folder / "corpus.txt"
+    if arguments.corpus is None:
+        text = " ".join(path.read_text(encoding="utf-8") for path in arguments.text).lower()
+        corpus.write_text(" ".join(re.findall("[a-z']+", text)))
     for command, source, target in (
-        (["vocab_count", "-min-count", str(MIN_COUNT), "-verbose", "0"], "corpus.txt", "vocab.txt"),
+        (["vocab_count", "-min-count", str(arguments.min_count), "-verbose", "0"], corpus, "vocab.txt"),
         (["cooccur", "-memory", "1", "-vocab-file", "vocab.txt", "-verbose", "0", "-window-size", str(WINDOW)],
-         "corpus.txt", "cooccurrence.bin"),
+         corpus, "cooccurrence.bin"),
         (["shuffle", "-memory", "1", "-verbose", "0", "-seed", "1"], "cooccurrence.bin", "cooccurrence.shuf.bin"),
     ):  # fmt: skip
         with open(folder / source, "rb") as read, open(folder / target, "wb") as write:
@@ -80,11 +87,18 @@ def theirs(arguments: argparse.Namespace, epochs: int, seed: int, threads: int) 
     return np.diff(ends).tolist(), costs
 
 
-def ours(words: Any, pairs: Any, epochs: int, seed: int, threads: int, **config: Any) -> tuple[list[float], Any]:
-    """(seconds of each epoch but the first, the model)."""
+def ours(
+    words: Any, pairs: Any, epochs: int, seed: int, threads: int, of_biases: float | None = None, **config: Any
+) -> tuple[list[float], Any]:
+    """(seconds of each epoch but the first, the model). of_biases: another initial accumulator for the biases."""
     from handgrad.engine.models.glove import GloVe, GloVeConfig
 
     model, ends = GloVe(words, SIZE, seed=seed), []
+    if of_biases is not None:
+        start = {
+            name: of_biases if name.startswith("b") else config["initial_accumulator"] for name in model.parameters
+        }
+        model.squares = {name: np.full_like(array, start[name]) for name, array in model.parameters.items()}
     model.fit(
         pairs, epochs, GloVeConfig(**config), threads=threads,
         progress=lambda _, share: ends.append(time.perf_counter()) if share == 1.0 else None,
@@ -114,8 +128,7 @@ def measure(arguments: argparse.Namespace) -> dict[str, Any]:
     from handgrad.engine.text.vocabulary import Vocabulary
 
     words = Vocabulary.load("vocab.txt").words
-    record = np.dtype([("i", "i4"), ("j", "i4"), ("x", "f8")])
-    table = np.fromfile("cooccurrence.shuf.bin", record)
+    table = np.fromfile("cooccurrence.shuf.bin", RECORD)
     pairs, threads = (table["i"] - 1, table["j"] - 1, table["x"]), arguments.threads
     print(f"{len(words):,} words, {len(table):,} pairs, {threads} threads each", file=sys.stderr)
 
@@ -131,13 +144,23 @@ def measure(arguments: argparse.Namespace) -> dict[str, Any]:
     for name, rate in rates.items():
         print(f"{name:<14} {rate:12,.0f} pairs/s (best epoch {best[name]:,.0f})")
     ratio = rates["deterministic"] / rates["stanford"]
-    verdicts = [harness.verdict("deterministic, times Stanford's throughput", ratio, at_least=True, limit=MUST)]
+    verdicts = [
+        harness.verdict(f"{kind}: deterministic, times Stanford's throughput", ratio, at_least=True, limit=limit)
+        for kind, limit in (("MUST", arguments.must), ("GOAL", arguments.goal))
+    ]
+
+    same = None
+    if arguments.check_epochs:
+        same = glove_stanford.same_run(arguments.stanford, table, len(words), SIZE, arguments.check_epochs)
+        for dtype in ("float64", "float32"):
+            what = f"cost of an epoch in {dtype}, same records, order and start, C patched to the textbook's AdaGrad"
+            verdicts.append(harness.verdict(what, same[dtype]["relative_difference_of_cost"], limit=SAME_COST))
 
     quality = []
     for seed in range(1, arguments.seeds + 1):
         _, their_costs = theirs(arguments, arguments.epochs, seed, threads)
         _, model = ours(words, pairs, arguments.epochs, seed, threads)
-        _, alike = ours(words, pairs, arguments.epochs, seed, threads, **THEIR_ADAGRAD)
+        _, alike = ours(words, pairs, arguments.epochs, seed, threads, glove_stanford.OF_BIASES, **THEIR_ADAGRAD)
         quality.append({
             "seed": seed,
             "stanford": {"costs": their_costs, **judged(arguments, WordVectors.load("vectors.txt"))},
@@ -160,7 +183,9 @@ def measure(arguments: argparse.Namespace) -> dict[str, Any]:
             harness.verdict("cost of the last epoch with their AdaGrad, relative difference", max(off), limit=0.01)
         )
     return harness.record(
-        "glove_train", words=len(words), pairs=len(table), size=SIZE, window=WINDOW, threads=threads, goal=GOAL,
+        "glove_train", words=len(words), pairs=len(table), size=SIZE, window=WINDOW, threads=threads,
+        min_count=arguments.min_count, dtypes={"stanford": "float64", "handgrad": "float32"},
+        flags=" ".join(glove_stanford.FLAGS), same_run=same,
         seconds_per_epoch={name: [round(s, 4) for s in found] for name, found in seconds.items()},
         pairs_per_second={name: round(rate) for name, rate in rates.items()}, quality=quality, verdicts=verdicts,
     )  # fmt: skip
@@ -170,7 +195,13 @@ def parse() -> argparse.Namespace:
     """The command line."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--text", type=Path, nargs="+", required=True, help="UTF-8 text files")
+    source = parser.add_mutually_exclusive_group(required=True)
+    source.add_argument("--text", type=Path, nargs="+", help="UTF-8 text files")
+    source.add_argument("--corpus", type=Path, help="one file of words between spaces")
+    parser.add_argument("--min-count", type=harness.positive_int, default=MIN_COUNT, help=f"default {MIN_COUNT}")
+    parser.add_argument("--must", type=harness.positive, default=MUST, help=f"times their speed (default {MUST:g})")
+    parser.add_argument("--goal", type=harness.positive, default=GOAL, help=f"times their speed (default {GOAL:g})")
+    parser.add_argument("--check-epochs", type=int, default=2, help="epochs of the same arithmetic (default 2)")
     parser.add_argument("--stanford", type=Path, required=True, help="folder of Stanford's programs")
     parser.add_argument("--analogies", type=Path, help="folder of files with four words a line")
     parser.add_argument("--similarity", type=Path, help="file of two words and a score a line")
@@ -180,7 +211,14 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--threads", type=harness.positive_int, default=cores, help=f"of each side (default {cores})")
     parser.add_argument("--out", type=Path, default=harness.RESULTS / "glove_train.json", help="result file")
     arguments = parser.parse_args()
-    for name in ("text", "stanford", "analogies", "similarity", "out"):  # the measurement runs in another folder
+    for name in (
+        "text",
+        "corpus",
+        "stanford",
+        "analogies",
+        "similarity",
+        "out",
+    ):  # the measurement runs in another folder
         value = getattr(arguments, name)
         if value is not None:
             setattr(arguments, name, [p.resolve() for p in value] if name == "text" else value.resolve())

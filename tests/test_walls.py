@@ -16,7 +16,7 @@ FILES = sorted(path for room in ROOMS for path in (ROOT / room).rglob("*.py"))
 OUTSIDE = {
     "reference": {"numpy", "array_api_compat"},
     "kernels": {"numpy", "numba", "llvmlite", "cupy"},
-    "engine": {"numpy", "regex", "safetensors", "rich", "typer", "threadpoolctl", "ml_dtypes", "jieba"},
+    "engine": {"numpy", "regex", "safetensors", "rich", "typer", "threadpoolctl", "ml_dtypes", "jieba", "matplotlib"},
     "engine/testing": {"pytest", "hypothesis", "numba"},
 }
 """What a room may import beside Python's own library; engine: what pyproject.toml names."""

@@ -29,7 +29,7 @@ class Side:
 
         arrays = self.shapes.numbers(shape)
         self.x, self.dy = self.hg.Tensor(arrays.pop("x"), requires_grad=True), arrays.pop("dy")
-        self.layer = self.hg.nn.LSTM(self.dy.shape[2], self.dy.shape[2])
+        self.layer = self.hg.nn.LSTM(self.dy.shape[2], self.dy.shape[2], self.shapes.SHAPES[shape][3])
         self.layer.load_state_dict(arrays)
         y = self.step()
         found: dict[str, Any] = {

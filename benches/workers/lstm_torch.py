@@ -22,7 +22,7 @@ class Side:
         """The layer of this shape; its outputs and gradients of one step go into an npz file."""
         arrays = {name: torch.from_numpy(a) for name, a in lstm_shapes.numbers(shape).items()}
         self.x, self.dy = arrays.pop("x").requires_grad_(), arrays.pop("dy")
-        self.layer = torch.nn.LSTM(self.dy.shape[2], self.dy.shape[2])
+        self.layer = torch.nn.LSTM(self.dy.shape[2], self.dy.shape[2], lstm_shapes.SHAPES[shape][3])
         self.layer.load_state_dict(arrays)
         y = self.step()
         found = {name: p.grad.numpy() for name, p in self.layer.named_parameters() if p.grad is not None}

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from html import escape
+import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -14,11 +14,14 @@ if TYPE_CHECKING:
 app = typer.Typer(
     no_args_is_help=True, rich_markup_mode=None, help="Word vectors. Example: handgrad embed nearest --help"
 )
-Vectors = Annotated[Path, typer.Option(help="A file of GloVe, word2vec (.txt, .bin) or safetensors.")]
-_INK = "#7d8590"  # readable on white and on near black
+Vectors = Annotated[
+    Path, typer.Option(help="A run folder of train glove, or a file: GloVe, word2vec (.txt, .bin), safetensors.")
+]
+
+RUN_FILE = "vectors.safetensors"  # what is read of a run folder
 
 
-@app.command(epilog="Example: handgrad embed nearest king --vectors runs/words/vectors.safetensors")
+@app.command(epilog="Example: handgrad embed nearest king --vectors runs/words")
 def nearest(
     word: Annotated[str, typer.Argument(metavar="WORD")],
     vectors: Vectors,
@@ -28,7 +31,7 @@ def nearest(
     _print(_load(vectors).nearest(word, _positive(k)))
 
 
-@app.command(epilog="Example: handgrad embed analogy man king woman --vectors runs/words/vectors.safetensors")
+@app.command(epilog="Example: handgrad embed analogy man king woman --vectors runs/words")
 def analogy(
     a: Annotated[str, typer.Argument(metavar="A")],
     b: Annotated[str, typer.Argument(metavar="B")],
@@ -72,57 +75,49 @@ def evaluate(
         print(f"{path.stem:<32} {rho:6.3f}  Spearman, on {known} pairs whose words are known, of {len(pairs)}")
 
 
-@app.command(epilog="Example: handgrad embed plot --vectors runs/words/vectors.safetensors --out words.svg --words 150")
+@app.command(epilog="Example: handgrad embed plot --vectors runs/words --out words.svg --words 150")
 def plot(
     vectors: Vectors,
-    out: Annotated[Path, typer.Option(help="The SVG file to write.")],
+    out: Annotated[Path, typer.Option(help="The file to write: .svg, or .png (needs matplotlib).")],
     words: Annotated[int, typer.Option(help="How many words, from the first (the most frequent) on.")] = 100,
 ) -> None:
     """A map of the first words: the two directions in which their vectors differ most (principal components)."""
-    from ..files import write_text_atomically
+    from ..errors import UserError
+    from ..files import write_atomically
+    from . import word_map
 
+    suffix = out.suffix.lower()
+    if suffix not in (".svg", ".png"):
+        raise UserError(f"--out is {out}, but its name must end in .svg or .png")
+    count = _positive(words, "--words")
     found = _load(vectors)
-    count = min(_positive(words, "--words"), len(found))
-    write_text_atomically(out, map_svg(found.words[:count], principal_components(found.directions[:count])))
+    count = min(count, len(found))
+    places = word_map.labels(found.words[:count], word_map.principal_components(found.directions[:count]))
+    if suffix == ".svg":
+        content, complete = word_map.svg(places).encode(), True
+    else:
+        try:
+            content, complete = word_map.png(places)
+        except ImportError:
+            raise UserError(
+                "a map as .png needs matplotlib: pip install 'handgrad[plot]', or say --out with .svg"
+            ) from None
+    write_atomically(out, lambda file: file.write(content))
+    if not complete:
+        print("handgrad: the fonts of this machine lack letters of these words, drawn as boxes: install a font that has "
+              "them, such as Noto Sans CJK, or say --out with .svg", file=sys.stderr)  # fmt: skip
     print(f"wrote {out}: {count} words")
 
 
-def principal_components(rows: Any) -> Any:
-    """(V, 2): each row's coordinates along the two directions of largest variance, by the singular value decomposition.
-
-    A sign is arbitrary in the mathematics; here the largest coordinate of each column is positive.
-    """
-    import numpy as np
-
-    rows = np.asarray(rows, np.float64)
-    left, sizes, _ = np.linalg.svd(rows - np.mean(rows, axis=0), full_matrices=False)
-    points = np.zeros((len(rows), 2))
-    kept = min(2, len(sizes))
-    points[:, :kept] = left[:, :kept] * sizes[:kept]
-    largest = np.take_along_axis(points, np.argmax(np.abs(points), axis=0, keepdims=True), axis=0)
-    return points * np.where(largest < 0, -1.0, 1.0)
-
-
-def map_svg(words: tuple[str, ...], points: Any, width: int = 1000, height: int = 800) -> str:
-    """The words at their points (V, 2), the same scale along both axes."""
-    low, high = points.min(axis=0), points.max(axis=0)
-    scale = min((width - 120) / ((high - low)[0] or 1.0), (height - 60) / ((high - low)[1] or 1.0))
-    middle = (low + high) / 2
-    body = []
-    for word, (x, y) in zip(words, (points - middle) * scale, strict=True):
-        x, y = width / 2 + x, height / 2 - y
-        body.append(f'<circle cx="{x:.1f}" cy="{y:.1f}" r="2.5" fill="#3b82f6"/>')
-        body.append(f'<text x="{x + 5:.1f}" y="{y + 4:.1f}" font-size="12" fill="{_INK}">{escape(word)}</text>')
-    head = (
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" width="{width}" height="{height}" '
-        f'role="img" font-family="system-ui, sans-serif"><title>Map of {len(words)} words</title>'
-    )
-    return "\n".join([head, *body, "</svg>"]) + "\n"
-
-
 def _load(path: Path) -> WordVectors:
+    """The vectors of a file, or of a run folder of `train glove`."""
+    from ..errors import UserError
     from ..text.vectors import WordVectors
 
+    if path.is_dir():
+        if not (path / RUN_FILE).is_file():
+            raise UserError(f"{path} is a folder without {RUN_FILE}, which train glove writes at its end")
+        path = path / RUN_FILE
     return WordVectors.load(path)
 
 

@@ -17,8 +17,10 @@ from typing import Annotated, Any
 import typer
 
 EXAMPLE = "Example: handgrad train glove --text books/*.txt --out runs/words"
-DEFAULTS: dict[str, Any] = {"vector_size": 50, "window": 15, "min_count": 5, "seed": 1, "memory": 1.0}
-_FIT = ("lr", "x_max", "alpha", "mode")
+DEFAULTS: dict[str, Any] = {"vector_size": 50, "window": 15, "min_count": 5, "seed": 1, "memory": 1.0,
+                            "tokenizer": "words"}  # fmt: skip
+_FIT = ("lr", "x_max", "alpha", "initial_accumulator", "mode")
+TOKENIZERS = ("words", "chinese", "characters", "whitespace")
 
 
 def command(
@@ -31,6 +33,12 @@ def command(
     lr: Annotated[float | None, typer.Option(help="AdaGrad's learning rate.  [0.05]")] = None,
     x_max: Annotated[float | None, typer.Option(help="Counts from here on weigh the same.  [100]")] = None,
     alpha: Annotated[float | None, typer.Option(help="Exponent of the weights below.  [0.75]")] = None,
+    initial_accumulator: Annotated[
+        float | None, typer.Option(help="AdaGrad's sum of squares at the start; --lr 1 with 400: as Stanford's.  [0.1]")
+    ] = None,
+    tokenizer: Annotated[
+        str | None, typer.Option(help="words, chinese (needs jieba), characters or whitespace.  [words]")
+    ] = None,
     mode: Annotated[
         str | None, typer.Option(help="deterministic (same bits for any threads) or hogwild.  [deterministic]")
     ] = None,
@@ -42,11 +50,12 @@ def command(
 ) -> None:
     """Fit word vectors to the words that stand together in text.
 
-    Words are made of letters, digits and apostrophes, in lower case. Ctrl-C keeps a checkpoint; --resume goes on.
+    Words are made of letters, digits and apostrophes, in lower case; for Chinese take --tokenizer chinese. Ctrl-C keeps a
+    checkpoint; --resume goes on.
     """
     options = {
         "vector_size": vector_size, "window": window, "min_count": min_count, "lr": lr, "x_max": x_max, "alpha": alpha,
-        "mode": mode, "memory": memory, "seed": seed,
+        "initial_accumulator": initial_accumulator, "tokenizer": tokenizer, "mode": mode, "memory": memory, "seed": seed,
     }  # fmt: skip
     given = {name: value for name, value in options.items() if value is not None}
     code = run(out, text or [], given, epochs, threads, resume=resume, overwrite=overwrite)
@@ -96,7 +105,7 @@ def run(
             "training": {
                 "epochs": epochs,
                 **asdict(config),
-                **{n: settings[n] for n in ("window", "min_count", "seed")},
+                **{n: settings[n] for n in ("window", "min_count", "seed", "tokenizer")},
             },
         }
         _write(out / "run.json", json.dumps(description, indent=2) + "\n")
@@ -120,28 +129,51 @@ def _digest(paths: list[Path]) -> str:
 
 
 def _count(out: Path, texts: list[Path], settings: dict[str, Any], threads: int | None, *, overwrite: bool) -> Any:
-    """(Vocabulary, Cooccurrences) of the texts, in the folder of a new run. Nothing is touched before the words are known."""
+    """(Vocabulary, Cooccurrences) of the texts, in the folder of a new run. An older run stays until all is counted."""
     from ..errors import UserError
+    from ..text.cooccurrence import Cooccurrences, unit_of
     from ..text.counting import count_cooccurrences
     from ..text.vocabulary import Vocabulary
-    from ..text.words import WordBlocks, unicode_words
+    from ..text.words import WordBlocks, characters, chinese, unicode_words, whitespace
     from ..training.loop import check_folder, open_run
 
     for name in ("vector_size", "window", "min_count", "memory"):
         if not settings[name] > 0:
             raise UserError(f"--{name.replace('_', '-')} is {settings[name]}, but it must be positive")
+    if not 0 <= settings["seed"] < 2**64:
+        raise UserError(f"--seed is {settings['seed']}, but it must be at least 0 and below 2**64")
+    tokenizers = dict(zip(TOKENIZERS, (unicode_words, chinese, characters, whitespace), strict=True))
+    if settings["tokenizer"] not in tokenizers:
+        raise UserError(f"--tokenizer is {settings['tokenizer']!r}, but it must be one of {', '.join(TOKENIZERS)}")
+    unit_of(settings["window"], "harmonic")  # raises where the window is too wide
     check_folder(out, overwrite=overwrite)
-    blocks = WordBlocks(texts, unicode_words, documents="files")
+    blocks = WordBlocks(texts, tokenizers[settings["tokenizer"]], documents="files")
     vocabulary = Vocabulary.build(blocks, min_count=settings["min_count"])
-    open_run(out, resume=False, overwrite=overwrite)
-    for name in ("vectors.safetensors", "vectors.txt", "cooccurrences.bin"):
+    table_path, counted, fresh = out / "cooccurrences.bin", out / "counted.bin", not (out / "run.json").exists()
+    out.mkdir(parents=True, exist_ok=True)
+    if fresh:
+        _write(out / "run.json", "{}\n")  # so that the folder is a run's from now on
+    try:
+        found = count_cooccurrences(
+            vocabulary.encode_blocks(blocks), len(vocabulary), window=settings["window"],
+            memory=int(settings["memory"] * 2**30), threads=threads, path=counted,
+        )  # fmt: skip
+        if not len(found):
+            raise UserError(
+                "no two words of the vocabulary stand together: the text is too short, or --min-count too high"
+            )
+    except BaseException:
+        counted.unlink(missing_ok=True)
+        if fresh:
+            (out / "run.json").unlink()
+        raise
+    del found  # a mapped file cannot be renamed everywhere
+    open_run(out, resume=False, overwrite=True)
+    for name in ("vectors.safetensors", "vectors.txt", table_path.name):
         (out / name).unlink(missing_ok=True)
     vocabulary.save(out / "vocabulary.txt")
-    _write(out / "run.json", "{}\n")  # so that the folder is a run's from now on
-    table = count_cooccurrences(
-        vocabulary.encode_blocks(blocks), len(vocabulary), window=settings["window"],
-        memory=int(settings["memory"] * 2**30), threads=threads, path=out / "cooccurrences.bin",
-    )  # fmt: skip
+    counted.replace(table_path)
+    table = Cooccurrences.load(table_path)
     print(f"handgrad: {len(vocabulary):,} words, {len(table):,} pairs that stand together", file=sys.stderr)
     return vocabulary, table
 
@@ -190,5 +222,5 @@ def _fit(out: Path, model: Any, table: Any, epochs: int, config: Any, threads: i
         return 0
     print(f"cost {model.costs[0]:.5f} in the first epoch, {model.costs[-1]:.5f} in epoch {model.epoch}")
     print(f"wrote {out}/vectors.safetensors and {out}/vectors.txt; try: "
-          f"{program()} embed nearest {model.words[0]} --vectors {out}/vectors.safetensors")  # fmt: skip
+          f"{program()} embed nearest {model.words[0]} --vectors {out}")  # fmt: skip
     return 0

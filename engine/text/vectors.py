@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterator, Sequence
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, BinaryIO, Literal
 
@@ -24,6 +25,7 @@ __all__ = ["FORMATS", "WordVectors"]
 Array = np.ndarray[Any, np.dtype[Any]]
 Format = Literal["glove", "word2vec", "word2vec-binary", "safetensors"]
 FORMATS: tuple[Format, ...] = ("glove", "word2vec", "word2vec-binary", "safetensors")
+_FREQUENT = 100_000  # words that are searched for one of similar spelling: a fraction of a second
 
 
 class WordVectors:
@@ -57,10 +59,16 @@ class WordVectors:
     def id(self, word: str) -> int:
         """The row of a word; UserError if it has none."""
         if word not in self._ids:
-            other = word.lower()
-            hint = f"; {other!r} has one" if other in self._ids else ""
-            raise UserError(f"{word!r} is none of the {len(self)} words that have a vector{hint}")
+            raise UserError(f"{word!r} is none of the {len(self)} words that have a vector{self._hint(word)}")
         return self._ids[word]
+
+    def _hint(self, word: str) -> str:
+        """What may have been meant: the word in lower case, or those of the frequent words that are spelled nearly so."""
+        lower = word.lower()
+        if lower in self._ids:
+            return f"; {lower!r} has one"
+        near = get_close_matches(lower, self.words[:_FREQUENT], n=3, cutoff=0.5 if len(lower) < 4 else 0.75)
+        return f"; spelled nearly so: {', '.join(near)}" if near else ""
 
     def similarity(self, a: str, b: str) -> float:
         """Cosine of the angle between two words: 1 the same direction, 0 none in common, -1 opposite."""

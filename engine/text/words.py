@@ -60,7 +60,7 @@ def chinese(text: str) -> list[str]:
     try:
         import jieba  # pyright: ignore[reportMissingImports]
     except ImportError:
-        raise UserError("cutting Chinese text into words needs jieba: pip install handgrad[zh]") from None
+        raise UserError("cutting Chinese text into words needs jieba: pip install 'handgrad[zh]'") from None
     jieba.setLogLevel(60)  # it would report on stderr that it loads its dictionary
     return [word for word in jieba.cut(text) if any(map(str.isalnum, word))]
 

@@ -26,14 +26,15 @@ def attention_map_svg(weights: np.ndarray, source: Sequence[str], target: Sequen
             f"attention_map_svg: weights has shape {weights.shape}, but there are {len(target)} target and "
             f"{len(source)} source tokens"
         )
-    longest = max(map(len, [*source, *target]), default=1)
-    left, top = 60 + 9 * longest, 64 + (9 * longest if longest > 2 else 12)
+    widest, tallest = (max(map(len, tokens), default=1) for tokens in (target, source))
+    turned = tallest > 2
+    left, top = 60 + 9 * widest, 64 + (9 * tallest if turned else 12)
     width, height = left + _CELL * len(source) + 20, top + _CELL * len(target) + 20
     body = [_label(left, 26, "source", "start"), _label(16, top - 10, "target", "start")]
     for s, token in enumerate(source):
         x = left + _CELL * (s + 0.5)
-        turn = f' transform="rotate(-90 {x:g} {top - 8})"' if longest > 2 else ""
-        body.append(_label(x, top - 8, _seen(token), "start" if turn else "middle", turn))
+        turn = f' transform="rotate(-90 {x:g} {top - 8})"' if turned else ""
+        body.append(_label(x, top - 8, _seen(token), "start" if turned else "middle", turn))
     for t, token in enumerate(target):
         y = top + _CELL * t
         body.append(_label(left - 10, y + 0.7 * _CELL, _seen(token), "end"))

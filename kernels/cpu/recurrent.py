@@ -86,7 +86,17 @@ def input_gradients(
     T = x.shape[0]
     if wanted[1] and np.any(ends < T):
         x = np.where((np.arange(T)[:, None] < ends)[:, :, None], x, x.dtype.type(0))
-    return linear.vjp(da, None, x, w, b, residuals=None, wanted=wanted, into=into)
+    if not lies_transposed(w, into[1]):
+        return linear.vjp(da, None, x, w, b, residuals=None, wanted=wanted, into=into)
+    dx, dw, db = linear.vjp(da, None, x, w.T, b, residuals=None, wanted=wanted, into=into, transposed=True)
+    return dx, None if dw is None else dw.T, db
+
+
+def lies_transposed(matrix: np.ndarray, offer: Any) -> bool:
+    """Whether the matrix is the transpose of what lies in memory, as nn.LSTM's weights are: its gradient is best that too,
+    so that it is added to the leaf's line by line. Not where a buffer is offered.
+    """
+    return offer is None and matrix.T.flags.c_contiguous and not matrix.flags.c_contiguous
 
 
 def state_weight_gradient(
@@ -98,10 +108,15 @@ def state_weight_gradient(
     """
     T, B, _ = dq.shape
     before, later = (ys[1:], dq[:-1]) if reverse else (ys[:-1], dq[1:])
-    _, du = linear.vjp(later, None, before, u, residuals=None, wanted=(False, True), into=(None, offer))
+    transposed = lies_transposed(u, offer)
+    _, du = linear.vjp(
+        later, None, before, u.T if transposed else u, residuals=None, wanted=(False, True), into=(None, offer),
+        transposed=transposed,
+    )  # fmt: skip
     if T:
-        du += np.dot(h.T, dq[ends - 1, np.arange(B)] if reverse else dq[0])
-    return du
+        first = dq[ends - 1, np.arange(B)] if reverse else dq[0]
+        du += np.dot(first.T, h) if transposed else np.dot(h.T, first)
+    return du.T if transposed else du
 
 
 def start(d: Any, like: np.ndarray) -> np.ndarray:

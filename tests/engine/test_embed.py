@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import json
+import shutil
+import sys
 import xml.etree.ElementTree as ET
 
 import numpy as np
 import pytest
 
 from handgrad.engine import process
-from handgrad.engine.cli.embed import principal_components
 from handgrad.engine.cli.main import run
+from handgrad.engine.cli.word_map import Label, labels, principal_components, svg
 from handgrad.engine.models.glove import GloVe
 from handgrad.engine.text.vectors import WordVectors
 
@@ -141,3 +143,121 @@ def test_mistakes_are_one_line(trained, tmp_path, capsys):
         == "--epochs is 0, but it must be at least 1"
     )
     assert not (tmp_path / "new").exists()
+
+
+def test_a_run_folder_stands_for_its_vectors(trained, tmp_path, capsys):
+    answers = []
+    for vectors in (trained, trained / "vectors.safetensors"):
+        assert cli("embed", "nearest", "cat", "--vectors", vectors) == 0
+        answers.append(capsys.readouterr().out)
+    assert answers[0] == answers[1]
+    assert refused(capsys, "embed", "nearest", "cat", "--vectors", tmp_path).endswith(
+        "is a folder without vectors.safetensors, which train glove writes at its end"
+    )
+
+
+def test_unknown_words_are_told_which_are_spelled_nearly_so(trained, capsys):
+    vectors = ["--vectors", trained]
+    assert refused(capsys, "embed", "analogy", "cat", "mat", "andd", *vectors).endswith("; spelled nearly so: and")
+    assert "'sits'" in refused(capsys, "embed", "nearest", "sits", *vectors)
+    assert refused(capsys, "embed", "nearest", "zebra", *vectors).endswith("words that have a vector")
+
+
+@pytest.mark.parametrize(
+    ("content", "sentence"),
+    [
+        ("cat 1 2\ndog 3\n", "line 2: it must be a word and 2 numbers, but has 2 parts"),
+        ("cat 1 2\ndog 3 four\n", "line 2: 'four' is not a number"),
+        ("", "it is empty"),
+    ],
+)
+def test_broken_vectors_name_their_line(tmp_path, capsys, content, sentence):
+    (tmp_path / "v.txt").write_text(content)
+    assert refused(capsys, "embed", "nearest", "cat", "--vectors", tmp_path / "v.txt").endswith(sentence)
+
+
+def test_a_cut_table_is_refused_on_resume_and_keeps_the_vectors(trained, tmp_path, capsys):
+    folder = shutil.copytree(trained, tmp_path / "run")
+    table, vectors = folder / "cooccurrences.bin", (folder / "vectors.txt").read_bytes()
+    table.write_bytes(table.read_bytes()[:-5])
+    assert "records need" in refused(capsys, "train", "glove", "--resume", "--out", folder, "--epochs", "9")
+    assert (folder / "vectors.txt").read_bytes() == vectors
+
+
+@pytest.mark.parametrize(
+    ("options", "sentence"),
+    [
+        (["--window", "0"], "--window is 0, but it must be positive"),
+        (["--window", "43"], "window is 43, but harmonic weights are exact up to 42 only"),
+        (["--initial-accumulator", "-1"], "initial_accumulator is -1.0, but it must be finite and 0 or above"),
+        (["--tokenizer", "klingon"], "--tokenizer is 'klingon', but it must be one of words, chinese"),
+        (["--seed", "-1"], "--seed is -1, but it must be at least 0 and below 2**64"),
+        (["--lr", "nan"], "lr is nan, but it must be finite and positive"),
+    ],
+)
+def test_options_out_of_range_leave_no_folder(trained, tmp_path, capsys, options, sentence):
+    text = trained.parent / "text.txt"
+    assert sentence in refused(capsys, "train", "glove", "--text", text, "--out", tmp_path / "new", *options)
+    assert not (tmp_path / "new").exists()
+
+
+@pytest.mark.parametrize(
+    ("text", "options", "sentence"),
+    [(TEXT, ["--memory", "1e-8"], "memory is 10 bytes, but"), ("one", ["--min-count", "1"], "no two words of the")],
+)
+def test_a_run_is_not_lost_where_another_cannot_be_counted(trained, tmp_path, capsys, text, options, sentence):
+    (tmp_path / "text.txt").write_text(text)
+    folder = shutil.copytree(trained, tmp_path / "run")
+    before = {path.name: path.read_bytes() for path in folder.iterdir()}
+    train = ["train", "glove", "--text", tmp_path / "text.txt", *TINY, *options, "--out"]
+    assert sentence in refused(capsys, *train, folder, "--overwrite")
+    assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
+    assert sentence in refused(capsys, *train, tmp_path / "new")
+    assert list((tmp_path / "new").iterdir()) == []
+
+
+def test_a_text_without_words(tmp_path, capsys):
+    (tmp_path / "text.txt").write_text("... !\n")
+    said = refused(capsys, "train", "glove", "--text", tmp_path / "text.txt", "--out", tmp_path / "new")
+    assert said == "the text has no words, so there is no vocabulary" and not (tmp_path / "new").exists()
+
+
+def test_chinese_needs_jieba_or_one_word_a_character(tmp_path, capsys, monkeypatch):
+    monkeypatch.setitem(sys.modules, "jieba", None)
+    (tmp_path / "text.txt").write_text("\u4e00\u4e8c\u4e09\u4e00\u4e8c\u3002" * 9)
+    train = ["train", "glove", "--text", tmp_path / "text.txt", "--out", tmp_path / "run", "--epochs", "1", *TINY]
+    assert refused(capsys, *train, "--tokenizer", "chinese").endswith("needs jieba: pip install 'handgrad[zh]'")
+    assert cli(*train, "--tokenizer", "characters") == 0
+    assert set(WordVectors.load(tmp_path / "run" / "vectors.txt").words) == {"\u4e00", "\u4e8c", "\u4e09"}
+    assert json.loads((tmp_path / "run" / "run.json").read_text())["training"]["tokenizer"] == "characters"
+
+
+def test_the_initial_accumulator_reaches_adagrad(trained, tmp_path):
+    text, out = trained.parent / "text.txt", tmp_path / "run"
+    assert (
+        cli("train", "glove", "--text", text, "--out", out, *TINY, "--epochs", "1", "--initial-accumulator", "7") == 0
+    )
+    model = GloVe.load_checkpoint(out / "checkpoint.safetensors", WordVectors.load(out / "vectors.txt").words)
+    assert min(float(array.min()) for array in model.squares.values()) >= 7.0
+
+
+def test_labels_stay_clear_of_each_other_while_there_is_room():
+    """Sixteen words at one place: each is written somewhere else, and those far from it have a line."""
+    found = labels(["word"] * 16, np.zeros((16, 2)))
+    boxes = [(a.left, a.middle - 6, a.left + a.width, a.middle + 6) for a in found]
+    for n, a in enumerate(boxes):
+        for b in boxes[:n]:
+            assert min(a[2], b[2]) <= max(a[0], b[0]) or min(a[3], b[3]) <= max(a[1], b[1])
+    assert any(a.leader for a in found) and found[0].leader is None
+    assert "&lt;" in svg([Label("<", 0.0, 0.0, 5.0, 0.0, 7.0)])
+
+
+def test_a_map_as_png(trained, tmp_path, capsys, monkeypatch):
+    plot, out = ["embed", "plot", "--vectors", trained, "--out"], tmp_path / "map.png"
+    assert refused(capsys, *plot, tmp_path / "map.pdf").endswith("its name must end in .svg or .png")
+    with monkeypatch.context() as without:
+        without.setitem(sys.modules, "matplotlib.figure", None)
+        assert "pip install 'handgrad[plot]'" in refused(capsys, *plot, out) and not out.exists()
+    pytest.importorskip("matplotlib", reason="matplotlib is not installed: pip install 'handgrad[plot]'")
+    assert cli(*plot, out) == 0
+    assert out.read_bytes().startswith(b"\x89PNG")

@@ -74,7 +74,7 @@ def test_chinese_without_jieba_says_what_to_install(monkeypatch: pytest.MonkeyPa
         return real(name, *rest)
 
     monkeypatch.setattr(builtins, "__import__", missing)
-    with pytest.raises(UserError, match=r"needs jieba: pip install handgrad\[zh\]$"):
+    with pytest.raises(UserError, match=r"needs jieba: pip install 'handgrad\[zh\]'$"):
         chinese("我")
 
 

@@ -9,6 +9,8 @@ from handgrad.kernels.cpu.threads import PARALLEL_WORK
 
 MODULES = {"lstm": (lstm, 4, 2, 1), "gru": (gru, 3, 1, 2), "rnn": (rnn, 1, 1, 1)}
 kinds = pytest.mark.parametrize("kind", MODULES)
+steps = pytest.mark.parametrize("T", [4, 9], ids=["stepwise", "packed"])
+"""Few steps and more than lstm.PACKED_STEPS, from which on LSTM's production kernel is another one."""
 
 
 def example(kit, rng, kind, T, B, I, H, dtype=np.float64, lengths=False):
@@ -35,14 +37,15 @@ def cotangents(kit, kind, arrays):
 
 
 @kinds
+@steps
 @pytest.mark.parametrize("lengths", [False, True])
 @pytest.mark.parametrize("reverse", [False, True])
-def test_rungs_agree_where_threads_work(kit, rng, kind, lengths, reverse):
+def test_rungs_agree_where_threads_work(kit, rng, kind, T, lengths, reverse):
     """Above PARALLEL_WORK: several blocks of rows, a width that no vector length divides."""
     module, gates, _, _ = MODULES[kind]
     B, H = (60, 123) if gates > 1 else (160, 123)
     assert B * gates * H >= PARALLEL_WORK
-    arrays = example(kit, rng, kind, 3, B, 7, H, lengths=lengths)
+    arrays = example(kit, rng, kind, T, B, 7, H, lengths=lengths)
     dy = cotangents(kit, kind, arrays)
     y, grads = gradients(module, arrays, dy, reverse=reverse)
     for rung in module.RUNGS.values():
@@ -51,14 +54,15 @@ def test_rungs_agree_where_threads_work(kit, rng, kind, lengths, reverse):
             if want is None:
                 assert got is None
             else:
-                kit.close(got, want, np.float64, 200.0)
+                kit.close(got, want, np.float64, 50.0 * T)  # rounding adds up over the steps
 
 
 @kinds
+@steps
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
-def test_one_thread_gives_the_same_bits(kit, rng, kind, dtype):
+def test_one_thread_gives_the_same_bits(kit, rng, kind, T, dtype):
     module, gates, _, _ = MODULES[kind]
-    arrays = example(kit, rng, kind, 3, 60 if gates > 1 else 160, 7, 123, dtype, lengths=True)
+    arrays = example(kit, rng, kind, T, 60 if gates > 1 else 160, 7, 123, dtype, lengths=True)
     dy = cotangents(kit, kind, arrays)
     y, grads = gradients(module, arrays, dy)
     threads = numba.get_num_threads()
@@ -72,9 +76,10 @@ def test_one_thread_gives_the_same_bits(kit, rng, kind, dtype):
 
 
 @kinds
-def test_buffers_are_written_or_added_to(kit, rng, kind):
+@steps
+def test_buffers_are_written_or_added_to(kit, rng, kind, T):
     module = MODULES[kind][0]
-    arrays = example(kit, rng, kind, 4, 5, 3, 6)
+    arrays = example(kit, rng, kind, T, 5, 3, 6)
     dy = cotangents(kit, kind, arrays)
     _, plain = gradients(module, arrays, dy)
     for add in (False, True):
@@ -87,9 +92,10 @@ def test_buffers_are_written_or_added_to(kit, rng, kind):
 
 
 @kinds
-def test_what_nobody_used_counts_as_zero(kit, rng, kind):
+@steps
+def test_what_nobody_used_counts_as_zero(kit, rng, kind, T):
     module = MODULES[kind][0]
-    arrays = example(kit, rng, kind, 4, 5, 3, 6, lengths=True)
+    arrays = example(kit, rng, kind, T, 5, 3, 6, lengths=True)
     dy = cotangents(kit, kind, arrays)
     for k in range(len(dy)):
         none = tuple(None if j == k else d for j, d in enumerate(dy))
@@ -99,10 +105,11 @@ def test_what_nobody_used_counts_as_zero(kit, rng, kind):
 
 
 @kinds
-def test_transposed_weights(kit, rng, kind):
+@steps
+def test_transposed_weights(kit, rng, kind, T):
     """nn.LSTM hands in views: the same numbers."""
     module, _, states, _ = MODULES[kind]
-    arrays = example(kit, rng, kind, 4, 5, 3, 6)
+    arrays = example(kit, rng, kind, T, 5, 3, 6)
     views = [np.array(a.T).T if i in (1 + states, 2 + states) else a for i, a in enumerate(arrays)]
     dy = cotangents(kit, kind, arrays)
     for got, want in zip(gradients(module, views, dy)[1], gradients(module, arrays, dy)[1], strict=True):
@@ -110,7 +117,8 @@ def test_transposed_weights(kit, rng, kind):
 
 
 @kinds
-@pytest.mark.parametrize("T, B, I, H", [(0, 2, 3, 4), (3, 0, 3, 4), (3, 2, 0, 4), (3, 2, 3, 0)])
+@pytest.mark.parametrize("T", [3, 9])
+@pytest.mark.parametrize("B, I, H", [(0, 3, 4), (2, 0, 4), (2, 3, 0)])
 def test_nothing(kit, rng, kind, T, B, I, H):
     module = MODULES[kind][0]
     arrays = example(kit, rng, kind, T, B, I, H)
@@ -121,9 +129,10 @@ def test_nothing(kit, rng, kind, T, B, I, H):
 
 
 @kinds
-def test_accepts(kit, rng, kind):
+@steps
+def test_accepts(kit, rng, kind, T):
     module, _, states, _ = MODULES[kind]
-    arrays = example(kit, rng, kind, 4, 5, 3, 6, lengths=True)
+    arrays = example(kit, rng, kind, T, 5, 3, 6, lengths=True)
     assert module.accepts(*arrays) and module.accepts(*arrays[:-1], reverse=True)
     assert not module.accepts(*arrays[:-1], arrays[-1][:2])
     assert not module.accepts(arrays[0].astype(np.float32), *arrays[1:])
