@@ -8,7 +8,10 @@ import pytest
 DOCS = Path(__file__).resolve().parents[1] / "docs"
 
 
-@pytest.mark.parametrize(("page", "examples"), [("checking.md", 8), ("glove.md", 25), ("misreadings.md", 20)])
+PAGES = [("checking.md", 8), ("glove.md", 25), ("misreadings.md", 20), ("tokenizers.md", 6)]
+
+
+@pytest.mark.parametrize(("page", "examples"), PAGES)
 def test_page(page, examples):
     result = doctest.testfile(str(DOCS / page), module_relative=False, encoding="utf-8")
     assert result.failed == 0 and result.attempted >= examples
