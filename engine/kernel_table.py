@@ -39,6 +39,7 @@ CPU: dict[Op, str] = {
     t.LINEAR_CROSS_ENTROPY: "linear_cross_entropy",
     t.LOG_SOFTMAX: "log_softmax",
     t.LSTM: "lstm",
+    t.MATMUL: "matmul",
     t.PACKED_ATTENTION: "packed_attention",
     t.RELU: "relu",
     t.RMS_NORM: "rms_norm",

@@ -1,8 +1,8 @@
 """Linear map: y = x W + b with W (in, out), or y = x W^T + b with W (out, in) when `transposed`.
 
     dx = dy W^T,   dW = x^T dy   (transposed: dW = dy^T x),   db = sum of the rows of dy
-The products are NumPy's BLAS: a transposed view is passed on as a flag, nothing is copied, and `out=` puts dW
-straight into the leaf's gradient.
+The products are those of matmul.py, which put dW straight into the leaf's gradient, or add it there, and start y from
+the bias. Small ones are NumPy's BLAS: a transposed view is passed on as a flag, nothing is copied.
 """
 
 from typing import Any
@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from numba import prange
 
+from . import matmul
 from .jit import FLOATS, frozen, jit, lent
 from .layer_norm import add_blocks
 from .threads import PARALLEL_WORK, row_block
@@ -55,18 +56,20 @@ def linear_bias_vjp_02_threads(dy, dbiases, block):
 
 
 def _product(a: np.ndarray, b: np.ndarray, shape: tuple[int, ...], offer: Any) -> np.ndarray:
-    """a @ b as an array of `shape`, in the buffer offered where there is one."""
-    target = lent(offer)
-    if target is not None and target[1]:
-        target[0].reshape(a.shape[0], b.shape[1])[...] += np.dot(a, b)
-        return target[0]
-    out = np.empty(shape, a.dtype) if target is None else target[0]
-    np.dot(a, b, out=out.reshape(a.shape[0], b.shape[1]))
+    """a b as an array of `shape`, in the buffer offered where there is one."""
+    out, add = lent(offer) or (np.empty(shape, a.dtype), False)
+    matmul.product(a, b, out.reshape(a.shape[0], b.shape[1]), add=add)
     return out
 
 
-def add_bias(y: np.ndarray, bias: np.ndarray) -> None:
-    """y (R, O) += bias (O,)."""
+def affine(x: np.ndarray, matrix: np.ndarray, bias: np.ndarray | None, y: np.ndarray) -> None:
+    """y (R, O), contiguous, = x (R, I) matrix (I, O) [+ bias (O,)]."""
+    if matmul.packs(*x.shape, y.shape[1], x.dtype):
+        matmul.packed(x, matrix, y, bias=bias)
+        return
+    np.dot(x, matrix, out=y)
+    if bias is None or not y.size:
+        return
     if y.size < PARALLEL_WORK:
         linear_bias_01_add(y, frozen(bias), 0, y.shape[0])
     else:
@@ -92,10 +95,7 @@ def forward(
     I, O = matrix.shape
     R = x.size // I if I else int(np.prod(x.shape[:-1]))
     y = np.empty((*x.shape[:-1], O), x.dtype)
-    y2 = y.reshape(R, O)
-    np.dot(x.reshape(R, I), matrix, out=y2)
-    if bias is not None and y.size:
-        add_bias(y2, bias)
+    affine(x.reshape(R, I), matrix, bias, y.reshape(R, O))
     return y, None
 
 

@@ -59,9 +59,7 @@ def forward(
     for start in range(0, R, step):
         rows = slice(start, min(R, start + step))
         z = buffer[: rows.stop - start]
-        np.dot(x2[rows], matrix, out=z)
-        if bias is not None:
-            linear.add_bias(z, bias)
+        linear.affine(x2[rows], matrix, bias, z)
         arguments = (frozen(z), ids[rows], losses[rows], dz[rows], count, smoothing)
         if z.size < PARALLEL_WORK:
             cross_entropy_forward_01_fused(*arguments, 0, z.shape[0])

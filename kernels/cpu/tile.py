@@ -1,5 +1,5 @@
-"""Vector building blocks as LLVM intrinsics: a register-tile product, a transposed block, maximum and exponentials of
-a row.
+"""Vector building blocks as LLVM intrinsics: a register-tile product, a moved vector, a transposed block, maximum and
+exponentials of a row.
 
 Numba's loops leave the choice of registers to LLVM's loop vectoriser, which never keeps a block of C in registers.
 Here the block is written out: ROWS x (vectors x LANES) accumulators that live in registers for the whole sum over k.
@@ -37,35 +37,21 @@ def _index(value: int) -> Any:
     return ir.Constant(_INDEX, value)
 
 
-def make_tile(rows: int, vectors: int) -> Any:
+def make_tile(rows: int, vectors: int, *, takes_row: bool = False) -> Any:
     """C[rows, vectors * LANES] (+)= sum_k A[i, k] B[k, j]: outer products of a column of A and a row of B.
 
     tile(K, a, a0, a_i, a_k, b, b0, b_k, c, c0, c_i, add): element A[i, k] is a[a0 + i a_i + k a_k], B[k, j] is
     b[b0 + k b_k + j], C[i, j] is c[c0 + i c_i + j]. K >= 1. add: 0 overwrites C, anything else adds to it.
+    takes_row: two more parameters; where add is 2, C becomes the sum and row[row0 + j].
     The sum over k is one chain of (fused) multiply-adds for each element: its order never changes.
     """
 
-    @intrinsic
-    def tile(
-        typingctx: Any,
-        K: Any,
-        a: Any,
-        a0: Any,
-        a_i: Any,
-        a_k: Any,
-        b: Any,
-        b0: Any,
-        b_k: Any,
-        c: Any,
-        c0: Any,
-        c_i: Any,
-        add: Any,
-    ) -> Any:
+    def typed(a: Any, b: Any, c: Any, *extra: Any) -> tuple[Any, Any]:
         i64 = types.int64
-        signature = types.void(i64, a, i64, i64, i64, b, i64, i64, c, i64, i64, i64)
+        signature = types.void(i64, a, i64, i64, i64, b, i64, i64, c, i64, i64, i64, *extra)
 
         def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-            K_, a_, a0_, a_i_, a_k_, b_, b0_, b_k_, c_, c0_, c_i_, add_ = arguments
+            K_, a_, a0_, a_i_, a_k_, b_, b0_, b_k_, c_, c0_, c_i_, add_, *extra_ = arguments
             _, vector, size = _formats(c.dtype)
             lanes = VECTOR_BYTES // size
 
@@ -78,25 +64,33 @@ def make_tile(rows: int, vectors: int) -> Any:
 
             a_at, b_at, c_at = pointer(a_, a, a0_), pointer(b_, b, b0_), pointer(c_, c, c0_)
             c_rows = [builder.gep(c_at, [builder.mul(c_i_, _index(i))]) for i in range(rows)]
-            block = {name: builder.append_basic_block(name) for name in ("load_c", "zero_c", "loop", "done")}
-            builder.cbranch(builder.icmp_signed("!=", add_, _index(0)), block["load_c"], block["zero_c"])
+            starts = {"zero_c": 0, "load_c": 1} | ({"load_row": 2} if takes_row else {})
+            block = {name: builder.append_basic_block(name) for name in (*starts, "loop", "done")}
+            choice = builder.switch(add_, block["load_c"])
+            for name, value in starts.items():
+                choice.add_case(_index(value), block[name])
 
             builder.position_at_end(block["load_c"])
-            before = [[load(row, _index(v * lanes)) for v in range(vectors)] for row in c_rows]
+            begin = {"load_c": [[load(line, _index(v * lanes)) for v in range(vectors)] for line in c_rows]}
             builder.branch(block["loop"])
             builder.position_at_end(block["zero_c"])
-            zero = ir.Constant(vector, [0.0] * lanes)
+            begin["zero_c"] = [[ir.Constant(vector, [0.0] * lanes)] * vectors] * rows
             builder.branch(block["loop"])
+            if takes_row:
+                builder.position_at_end(block["load_row"])
+                at = pointer(extra_[0], extra[0], extra_[1])
+                begin["load_row"] = [[load(at, _index(v * lanes)) for v in range(vectors)]] * rows
+                builder.branch(block["loop"])
 
             builder.position_at_end(block["loop"])
             k = builder.phi(_INDEX)
-            k.add_incoming(_index(0), block["load_c"])
-            k.add_incoming(_index(0), block["zero_c"])
+            for name in starts:
+                k.add_incoming(_index(0), block[name])
             sums = [[builder.phi(vector) for _ in range(vectors)] for _ in range(rows)]
             for i in range(rows):
                 for v in range(vectors):
-                    sums[i][v].add_incoming(before[i][v], block["load_c"])
-                    sums[i][v].add_incoming(zero, block["zero_c"])
+                    for name in starts:
+                        sums[i][v].add_incoming(begin[name][i][v], block[name])
             b_k_at = builder.gep(b_at, [builder.mul(k, b_k_)])
             a_k_at = builder.gep(a_at, [builder.mul(k, a_k_)])
             b_row = [load(b_k_at, _index(v * lanes)) for v in range(vectors)]
@@ -126,6 +120,24 @@ def make_tile(rows: int, vectors: int) -> Any:
 
         return signature, generate
 
+    if takes_row:
+
+        @intrinsic
+        def tile_and_row(
+            typingctx: Any, K: Any, a: Any, a0: Any, a_i: Any, a_k: Any, b: Any, b0: Any, b_k: Any, c: Any, c0: Any,
+            c_i: Any, add: Any, row: Any, row0: Any,
+        ) -> Any:  # fmt: skip
+            return typed(a, b, c, row, types.int64)
+
+        return tile_and_row
+
+    @intrinsic
+    def tile(
+        typingctx: Any, K: Any, a: Any, a0: Any, a_i: Any, a_k: Any, b: Any, b0: Any, b_k: Any, c: Any, c0: Any,
+        c_i: Any, add: Any,
+    ) -> Any:  # fmt: skip
+        return typed(a, b, c)
+
     return tile
 
 
@@ -133,6 +145,16 @@ _tile_block_2 = make_tile(ROWS, 2)
 _tile_block_1 = make_tile(ROWS, 1)
 _tile_row_2 = make_tile(1, 2)
 _tile_row_1 = make_tile(1, 1)
+
+
+@intrinsic
+def lanes_of(typingctx: Any, array: Any) -> Any:
+    """LANES for this dtype, as a constant: a division by it is a shift. An array's itemsize is read at run time."""
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        return _index(VECTOR_BYTES // _formats(array.dtype)[2])
+
+    return types.int64(array), generate
 
 
 @intrinsic
@@ -302,6 +324,35 @@ def exp_row(typingctx: Any, x: Any, x0: Any, y: Any, y0: Any, size: Any, shift: 
         return walk.across(walk.fold(step, zero), add)
 
     return signature, generate
+
+
+@intrinsic
+def move(typingctx: Any, a: Any, a0: Any, b: Any, b0: Any) -> Any:
+    """b[b0 + j] = a[a0 + j] for one vector, j < LANES. A loop would first compare the addresses of a and b."""
+    signature = types.void(a, types.int64, b, types.int64)
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        walk, at = _Row(context, builder, None, a.dtype), _index(0)
+        vector = walk.load(walk.pointer(arguments[0], a, arguments[1]), at, None, None)
+        walk.store(vector, walk.pointer(arguments[2], b, arguments[3]), at, None)
+        return context.get_dummy_value()
+
+    return signature, generate
+
+
+@intrinsic
+def prefetch(typingctx: Any, array: Any, index: Any) -> Any:
+    """Asks for the line of the cache with array[index], as far as the second cache: nothing waits, no address is wrong."""
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        address = builder.gep(context.make_array(array)(context, builder, arguments[0]).data, [arguments[1]])
+        address, narrow = builder.bitcast(address, ir.IntType(8).as_pointer()), ir.IntType(32)
+        kind = ir.FunctionType(ir.VoidType(), [address.type, narrow, narrow, narrow])
+        function = cgutils.get_or_insert_function(builder.module, kind, "llvm.prefetch.p0")
+        builder.call(function, [address, *(ir.Constant(narrow, value) for value in (0, 2, 1))])  # to read, L2, data
+        return context.get_dummy_value()
+
+    return types.void(array, types.int64), generate
 
 
 @intrinsic
