@@ -256,11 +256,11 @@ PACKED_STEPS = 8
 
 def forward(x: Any, h: Any, c: Any, w: Any, u: Any, b: Any, lengths: Any = None, *, reverse: bool = False) -> tuple:
     """As in `pair`: on packed weights, or step by step where the sequence is short."""
-    if x.shape[0] < PACKED_STEPS:
+    if x.shape[0] < PACKED_STEPS or not (x.size and u.size):
         return _stepwise.forward(x, h, c, w, u, b, lengths, reverse=reverse)
     ends = sequence_ends(lengths, x)
-    (ys, h, c), (gates, cells) = lstm_packed.forward(projected(x, w, b), frozen(h), frozen(c), u, ends, reverse)
-    return (ys, h, c), (gates, cells, ys, ends)
+    y, residuals = lstm_packed.forward(frozen(x), frozen(h), frozen(c), w, u, b, ends, reverse)
+    return y, (*residuals, ends)
 
 
 def vjp(
@@ -268,14 +268,16 @@ def vjp(
     residuals: Any, wanted: Any, into: Any, reverse: bool = False,
 ) -> tuple:  # fmt: skip
     """As in `pair`."""
-    gates, cells, ys, ends = residuals
-    if x.shape[0] < PACKED_STEPS:
-        gradients = walk_back(dy, x, h, c, w, u, b, residuals, wanted, into, reverse, step_vjp)
-    else:
-        dys, dh, dc = outputs_cotangent(dy[0], ys), start(dy[1], h), start(dy[2], c)
-        da, dh, dc = lstm_packed.vjp(dys, dh, dc, u, (gates, cells), ends, reverse)
-        gradients = after_the_walk(da, dh, dc, ys, x, h, w, u, b, ends, wanted, into, reverse)
-    return *gradients, *(None for _ in lengths)
+    if x.shape[0] < PACKED_STEPS or not (x.size and u.size):
+        return _stepwise.vjp(
+            dy, y, x, h, c, w, u, b, *lengths, residuals=residuals, wanted=wanted, into=into, reverse=reverse
+        )
+    *kept, ends = residuals
+    dh, dc = start(dy[1], h), start(dy[2], c)
+    dys = outputs_cotangent(dy[0], kept[2][1:])
+    asked, offers = (tuple(each[k] for k in (0, 3, 4, 5)) for each in (wanted, into))  # x, w, u, b
+    dx, dh, dc, *rest = lstm_packed.vjp(dys, dh, dc, x, w, u, tuple(kept), ends, asked, offers, reverse)
+    return dx, dh if wanted[1] else None, dc if wanted[2] else None, *rest, *(None for _ in lengths)
 
 
 RUNGS = {

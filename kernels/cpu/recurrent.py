@@ -83,13 +83,20 @@ def input_gradients(
     da: np.ndarray, x: np.ndarray, w: np.ndarray, b: Any, ends: np.ndarray, wanted: tuple, into: tuple
 ) -> tuple[Any, ...]:
     """(dx, dw, db) from da (T, B, G), which is zero where a sequence rests; so is then x: 0 * NaN would be NaN."""
-    T = x.shape[0]
-    if wanted[1] and np.any(ends < T):
-        x = np.where((np.arange(T)[:, None] < ends)[:, :, None], x, x.dtype.type(0))
+    if wanted[1]:
+        x = without_rests(x, ends)
     if not lies_transposed(w, into[1]):
         return linear.vjp(da, None, x, w, b, residuals=None, wanted=wanted, into=into)
     dx, dw, db = linear.vjp(da, None, x, w.T, b, residuals=None, wanted=wanted, into=into, transposed=True)
     return dx, None if dw is None else dw.T, db
+
+
+def without_rests(x: np.ndarray, ends: np.ndarray) -> np.ndarray:
+    """x (T, B, I), contiguous, with zeros where a sequence rests."""
+    T = x.shape[0]
+    if np.all(ends >= T):
+        return frozen(x)
+    return np.where((np.arange(T)[:, None] < ends)[:, :, None], x, x.dtype.type(0))
 
 
 def lies_transposed(matrix: np.ndarray, offer: Any) -> bool:
