@@ -89,14 +89,14 @@ def _walk(y: Tensor, dy: Any, found: dict[Edge, Any] | None, retain: bool, creat
                     continue
                 written = offer is not None and dx is offer[0]  # "dx is the slot" is not enough: x + x returns dy twice
                 if found is None and type(edge[0]) is Tensor:
-                    _accumulate(edge[0], dx, written)
+                    _accumulate(edge[0], dx, offer[0] if written else None)
                 elif not written:
                     _add(slots, owned, edge, dx)
-        for target, dys in slots.items():  # leaves
+        for leaf, dys in slots.items():
             if found is None:
-                _accumulate(target, dys[0], False)
-            elif (target, 0) in found:
-                found[target, 0] = dys[0]
+                _accumulate(leaf, dys[0], None)
+            elif (leaf, 0) in found:
+                found[leaf, 0] = dys[0]
     finally:
         state.record = before
     return found or {}
@@ -104,9 +104,8 @@ def _walk(y: Tensor, dy: Any, found: dict[Edge, Any] | None, retain: bool, creat
 
 def _nodes(root: Any) -> list[Node]:
     """All nodes that `root` depends on, latest first: each comes before everything that it was computed from."""
-    if type(root) is not Node:
-        return []
-    seen, stack = {root}, [root]
+    stack = [root] if type(root) is Node else []
+    seen = set(stack)
     while stack:
         for edge in stack.pop().edges:
             if edge is not None and type(edge[0]) is Node and edge[0] not in seen:
@@ -215,28 +214,29 @@ def _lend(node: Node, slots: dict[Any, list[Any]], owned: set[Edge]) -> list[Any
         if isinstance(target, Node):
             lent[i] = (slots[target][index], True) if edge in owned else None
         elif target.grad is None:
-            lent[i] = None if target.grad_home is None else (target.grad_home, False)
+            lent[i] = (np.empty(target.shape, target.dtype) if target.grad_home is None else target.grad_home, False)
         elif target.accumulator is not None and target.accumulator[0] is target.grad:
             lent[i] = (target.accumulator[1], True)
     return lent
 
 
-def _accumulate(leaf: Tensor, dx: Any, written: bool) -> None:
+def _accumulate(leaf: Tensor, dx: Any, written: np.ndarray | None) -> None:
     """leaf.grad += dx. A gradient is copied or added, never adopted: dx may be an array that others share.
 
-    written: the kernel put or added it there already, in the buffer that it was lent.
+    written: the buffer that the kernel was lent, where it put or added dx there already.
     """
     if dx.shape != leaf.data.shape:
         raise ValueError(f"backward: a vjp gave a gradient of shape {dx.shape} for a leaf of shape {leaf.shape}")
     if type(dx) is Tensor:
         leaf.grad = dx if leaf.grad is None else leaf.grad + dx
     elif leaf.grad is None:
-        home = leaf.grad_home if leaf.grad_home is not None else np.empty(leaf.shape, leaf.dtype)
-        if not written:
+        home = written
+        if home is None:
+            home = np.empty(leaf.shape, leaf.dtype) if leaf.grad_home is None else leaf.grad_home
             np.copyto(home, dx)
         leaf.grad = wrap(home.view())
         leaf.accumulator = (leaf.grad, home)
     elif leaf.accumulator is None or leaf.accumulator[0] is not leaf.grad:
         leaf.grad = wrap(leaf.grad.data + dx)  # somebody else's .grad: leave it as it was
-    elif not written:
+    elif written is None:
         np.add(leaf.accumulator[1], dx, out=leaf.accumulator[1])
