@@ -75,15 +75,14 @@ class _Recurrent(Module):
     def _run(self, x: Tensor, hx: State | None, lengths: Any) -> tuple[Tensor, State]:
         """All layers; x as the user gave it, hx and the last state of arrays (L D, B, H)."""
         x = self._time_first(x)
-        hx = self._first_state(x) if hx is None else self._checked(hx, x.shape[1])
+        states = self._first_states(x) if hx is None else self._rows_of(hx, x.shape[1])
         ends: list[State] = []
         for layer, suffixes in enumerate(self._suffixes):
             if layer:
                 x = self.dropout(x)
             outputs = []
             for suffix in suffixes:
-                k = len(ends)
-                ys, *end = self._walk(x, tuple(s[k] for s in hx), suffix, lengths, suffix.endswith("_reverse"))
+                ys, *end = self._walk(x, states[len(ends)], suffix, lengths, suffix.endswith("_reverse"))
                 outputs.append(ys)
                 ends.append(tuple(end))
             x = outputs[0] if len(outputs) == 1 else concat(outputs, axis=-1)  # (T, B, D H)
@@ -98,11 +97,12 @@ class _Recurrent(Module):
             )
         return x.namespace.permute_dims(x, (1, 0, 2)) if self.batch_first else x
 
-    def _first_state(self, x: Tensor) -> State:
-        zeros = Tensor(np.zeros((self._states(), x.shape[1], self.hidden_size), x.dtype), copy=False)
-        return (zeros,) * self.STATES
+    def _first_states(self, x: Tensor) -> list[State]:
+        """Zeros, for each layer and direction."""
+        zeros = Tensor(np.zeros((x.shape[1], self.hidden_size), x.dtype), copy=False)
+        return [(zeros,) * self.STATES] * self._states()
 
-    def _checked(self, hx: State, batch: int) -> State:
+    def _rows_of(self, hx: State, batch: int) -> list[State]:
         want = (self._states(), batch, self.hidden_size)
         for name, s in zip(("h", "c"), hx, strict=False):
             if tuple(s.shape) != want:
@@ -110,7 +110,7 @@ class _Recurrent(Module):
                     f"{type(self).__name__}: the first {name} has shape {tuple(s.shape)}, but it must be {want}: "
                     "(layers times directions, batch, hidden_size)"
                 )
-        return hx
+        return [tuple(s[k] for s in hx) for k in range(self._states())]
 
     def _states(self) -> int:
         """L D."""
