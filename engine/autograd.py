@@ -89,7 +89,7 @@ def _walk(y: Tensor, dy: Any, found: dict[Edge, Any] | None, retain: bool, creat
                     continue
                 written = offer is not None and dx is offer[0]  # "dx is the slot" is not enough: x + x returns dy twice
                 if found is None and type(edge[0]) is Tensor:
-                    _accumulate(edge[0], dx, offer[0] if written else None)
+                    _accumulate(edge[0], dx, offer[0] if offer and written else None)
                 elif not written:
                     _add(slots, owned, edge, dx)
         for leaf, dys in slots.items():

@@ -64,7 +64,7 @@ def _product(a: np.ndarray, b: np.ndarray, shape: tuple[int, ...], offer: Any) -
 
 def affine(x: np.ndarray, matrix: np.ndarray, bias: np.ndarray | None, y: np.ndarray) -> None:
     """y (R, O), contiguous, = x (R, I) matrix (I, O) [+ bias (O,)]."""
-    if matmul.packs(*x.shape, y.shape[1], x.dtype):
+    if matmul.packs(x, matrix):
         matmul.packed(x, matrix, y, bias=bias)
         return
     np.dot(x, matrix, out=y)

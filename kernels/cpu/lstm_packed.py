@@ -395,6 +395,7 @@ def weight_gradient(rows: np.ndarray, blocks: np.ndarray, weight: np.ndarray, of
         if transposed:
             multiply(turned(da), operand(rows), lines(target[columns], R), count, TB, R, add=add)
         else:
-            numbers, *strides = lines(target, G)
-            multiply(turned(operand(rows)), da, (numbers[columns.start :], *strides), R, TB, count, add=add)
+            numbers, first, second, jump = lines(target, G)
+            part = numbers[columns.start :], first, second, jump
+            multiply(turned(operand(rows)), da, part, R, TB, count, add=add)
     return target.T if transposed else target

@@ -335,9 +335,9 @@ def operand(x: np.ndarray) -> Operand:
     return frozen(x).reshape(-1), x.shape[1], 1, W
 
 
-def packs(M: int, K: int, N: int, dtype: np.dtype) -> bool:
-    """Whether `packed` is what is fastest here: not where much of the last panel would be empty."""
-    lanes = VECTOR_BYTES // dtype.itemsize
+def packs(a: np.ndarray, b: np.ndarray) -> bool:
+    """Whether `packed` is what is fastest for a (M, K) b (K, N): not where much of the last panel would be empty."""
+    (M, K), N, lanes = a.shape, b.shape[1], VECTOR_BYTES // a.itemsize
     return (
         VECTOR_BYTES == 64
         and M >= SMALLEST
@@ -376,7 +376,7 @@ def multiply(
 
 def product(a: np.ndarray, b: np.ndarray, c: np.ndarray, *, add: bool = False) -> np.ndarray:
     """c (M, N), contiguous, = a (M, K) b (K, N), or c += with `add`: by what is fastest for their sizes."""
-    if packs(*a.shape, b.shape[1], a.dtype):
+    if packs(a, b):
         packed(a, b, c, add=add)
     elif add:
         c += np.dot(a, b)
@@ -401,11 +401,12 @@ def pair(multiply: Product) -> SimpleNamespace:
 
     def vjp(
         dy: np.ndarray, y: Any, x1: np.ndarray, x2: np.ndarray, *, residuals: None, wanted: Any, into: Any
-    ) -> tuple[Any, Any]:
+    ) -> tuple[Any, ...]:
         """dx1 = dy x2^T, dx2 = x1^T dy; both may be written to, or added to, the buffers lent for them."""
         K, N = x2.shape
         rows = math.prod(x1.shape[:-1])
-        dy, x1_rows, gradients = frozen(dy).reshape(rows, N), frozen(x1).reshape(rows, K), [None, None]
+        dy, x1_rows = frozen(dy).reshape(rows, N), frozen(x1).reshape(rows, K)
+        gradients: list[Any] = [None, None]
         for k, (like, a, b) in enumerate(((x1, dy, x2.T), (x2, x1_rows.T, dy))):
             if wanted[k]:
                 gradient, add = lent(into[k]) or (np.empty(like.shape, like.dtype), False)

@@ -151,11 +151,13 @@ def test_nan_and_infinity_stay_in_their_row_and_column(rng):
 
 
 def test_which_products_are_packed():
-    wide = tile.VECTOR_BYTES == 64
-    assert matmul.packs(128, 128, 128, np.dtype(np.float32)) == wide
-    assert not matmul.packs(8, 4096, 4096, np.dtype(np.float32))  # few rows: a copy of B would cost more than it saves
-    assert not matmul.packs(4096, 4096, 33, np.dtype(np.float32))  # nearly half of the last panel would be empty
-    assert not matmul.packs(32, 32, 32, np.dtype(np.float32))
+    def packs(M, K, N):
+        return matmul.packs(np.empty((M, K), np.float32), np.empty((K, N), np.float32))
+
+    assert packs(128, 128, 128) == (tile.VECTOR_BYTES == 64)
+    assert not packs(8, 4096, 4096)  # few rows: a copy of B would cost more than it saves
+    assert not packs(4096, 4096, 33)  # nearly half of the last panel would be empty
+    assert not packs(32, 32, 32)
 
 
 def test_accepts():
