@@ -162,6 +162,11 @@ def _feed(kind: Kind, train_ids: np.ndarray, validation_ids: np.ndarray, context
     return kind.feed(train_ids, validation_ids, context, config)
 
 
+def say_finished(result: Result, out: Path) -> None:
+    """A finished run was resumed."""
+    print(f"{out} is finished: all its {result.step} steps are done; to train longer, begin again with more --steps")
+
+
 def report(kind: Kind, result: Result, out: Path) -> int:
     """Says how the run ended; the exit code."""
     if not result.finished:
@@ -171,9 +176,7 @@ def report(kind: Kind, result: Result, out: Path) -> int:
         )
         return 130
     if result.start == result.step:
-        print(
-            f"{out} is finished: all its {result.step} steps are done; to train longer, begin again with more --steps"
-        )
+        say_finished(result, out)
         return 0
     print(
         f"validation loss {result.first_validation:.4f} before, {result.last_validation:.4f} after {result.step} steps"

@@ -126,11 +126,15 @@ def _report(out: Path, network: Any, tokenizer: Any, held: list[tuple[str, str]]
     from ..tasks.translate import translate, translate_with_weights
     from ..training.attention_map import attention_map_svg
     from . import program
+    from .train import say_finished
 
     if not result.finished:
         print(f"interrupted after step {result.step}; go on with: {program()} train seq2seq --resume --out {out}",
               file=sys.stderr)  # fmt: skip
         return 130
+    if result.start == result.step and (out / "matches.txt").exists():
+        say_finished(result, out)
+        return 0
     got = translate(network, tokenizer, [source for source, _ in held])
     right = sum(text == target for text, (_, target) in zip(got, held, strict=True))
     lines = ["right\tsource\ttarget\twritten"]

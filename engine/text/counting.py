@@ -8,10 +8,8 @@ integers, so neither the limit nor the threads nor the blocks that the text come
 
 from __future__ import annotations
 
-import sys
 import tempfile
-import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any, BinaryIO
 
@@ -21,6 +19,7 @@ from ..errors import UserError
 from ..files import StrPath, write_atomically
 from ..kernel_table import announce_compilation
 from .cooccurrence import RECORD, Cooccurrences, Weighting, map_records, unit_of, write_header
+from .word_progress import WordProgress
 from .word_table import BORDER
 
 __all__ = ["count_cooccurrences"]
@@ -58,7 +57,7 @@ def count_cooccurrences(
     if words < 1:
         raise UserError(f"count_cooccurrences: words is {words}, but it must be at least 1")
     result = Cooccurrences(np.empty(0, RECORD), words, window, symmetric, weighting)
-    shown = _Progress() if progress else None
+    shown = WordProgress("counting co-occurrences") if progress else None
     counter = _Counter(result, memory, threads, folder, shown)
 
     def write(file: BinaryIO) -> int:
@@ -96,7 +95,7 @@ class _Counter:
         memory: int,
         threads: int | None,
         folder: StrPath | None,
-        progress: _Progress | None,
+        progress: WordProgress | None,
     ) -> None:
         from ...kernels.cpu import cooccurrence as kernels
         from ...kernels.cpu.jit import numba_settings
@@ -271,31 +270,3 @@ def _fill(file: BinaryIO, records: Array) -> int:
     while n := file.readinto(view[done:]):  # type: ignore[attr-defined]
         done += n
     return done
-
-
-class _Progress:
-    """`1,200,000 words  840,000 words/s` on stderr: live on a terminal, else a line every 5 seconds; none if it is quick."""
-
-    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
-        self._clock, self._live = clock, sys.stderr.isatty()
-        self._start = self._shown = clock()
-        self._words = 0
-
-    def say(self, words: int) -> None:
-        """So many words have been read."""
-        self._words = words
-        if self._clock() - self._shown >= (0.2 if self._live else 5.0):
-            self._show("\r" if self._live else "\n")
-
-    def end(self) -> None:
-        """All is counted: say the last line if there was one before."""
-        if self._shown > self._start:
-            self._show("\n")
-
-    def _show(self, end: str) -> None:
-        self._shown = self._clock()
-        speed = self._words / (self._shown - self._start)
-        print(
-            f"counting co-occurrences: {self._words:,} words  {speed:,.0f} words/s",
-            end=end, file=sys.stderr, flush=True,
-        )  # fmt: skip

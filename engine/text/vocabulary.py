@@ -12,6 +12,7 @@ import numpy as np
 
 from ..errors import UserError
 from ..files import StrPath, write_atomically
+from .word_progress import WordProgress
 from .word_table import BORDER, WordTable
 from .words import Block, WordBlocks, whitespace
 
@@ -41,14 +42,20 @@ class Vocabulary:
         self._table_is_whole = False
 
     @classmethod
-    def build(cls, blocks: Iterable[Block], *, min_count: int = 5, max_size: int | None = None) -> Vocabulary:
+    def build(
+        cls, blocks: Iterable[Block], *, min_count: int = 5, max_size: int | None = None, progress: bool = True
+    ) -> Vocabulary:
         """Count the words of blocks (see `WordBlocks`), keep those that occur min_count times, at most max_size of them.
 
-        The most frequent come first; equal counts are ordered by code points. Raises UserError if no word is left.
+        The most frequent come first; equal counts are ordered by code points. progress: words per second on stderr.
+        Raises UserError if no word is left.
         """
         if min_count < 1 or (max_size is not None and max_size < 1):
             raise ValueError(f"Vocabulary: min_count is {min_count} and max_size {max_size}, but both must be positive")
-        counts, most = (_count_bytes if _splits_bytes(blocks) else _count)(blocks, min_count)
+        shown = WordProgress("counting words") if progress else None
+        counts, most = (_count_bytes if _splits_bytes(blocks) else _count)(blocks, min_count, shown)
+        if shown:
+            shown.end()
         if most == 0:
             raise UserError("the text has no words, so there is no vocabulary")
         kept = sorted((-count, word) for word, count in counts.items())[:max_size]
@@ -143,20 +150,26 @@ def _splits_bytes(blocks: Iterable[Block]) -> bool:
     return isinstance(blocks, WordBlocks) and blocks.tokenizer is whitespace
 
 
-def _count(blocks: Iterable[Block], least: int) -> tuple[dict[str, int], int]:
+def _count(blocks: Iterable[Block], least: int, progress: WordProgress | None) -> tuple[dict[str, int], int]:
     """The words that occur at least so often with their counts, and the highest count of any word."""
     counts: Counter[str | None] = Counter()
+    read = 0
     for block in blocks:
         counts.update(block)
+        read += len(block)
+        if progress:
+            progress.say(read - counts[None])
     del counts[None]
     kept = {word: count for word, count in counts.items() if word is not None and count >= least}
     return kept, max(counts.values(), default=0)
 
 
-def _count_bytes(blocks: Any, least: int) -> tuple[dict[str, int], int]:
+def _count_bytes(blocks: Any, least: int, progress: WordProgress | None) -> tuple[dict[str, int], int]:
     """The same for words that stand between blanks: only those that are kept become Python strings."""
     table = WordTable()
     for piece in blocks.pieces():
         if piece is not None:
             table.count(piece)
+        if progress and progress.due():
+            progress.say(table.total())
     return table.counts(least)

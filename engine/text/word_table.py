@@ -45,6 +45,10 @@ class WordTable:
                 return
             self._grow(text.size - place)
 
+    def total(self) -> int:
+        """How many words have been counted."""
+        return int(self._counts[: self._known].sum())
+
     def counts(self, least: int = 1) -> tuple[dict[str, int], int]:
         """The words that occur at least so often with their counts, by first appearance, and the highest count."""
         counts, letters = self._counts[: self._known], self._letters.tobytes()

@@ -21,6 +21,7 @@ from handgrad.engine.text import counting
 from handgrad.engine.text.cooccurrence import HEADER, RECORD, STANFORD, Cooccurrences, unit_of
 from handgrad.engine.text.counting import count_cooccurrences
 from handgrad.engine.text.vocabulary import Vocabulary
+from handgrad.engine.text.word_progress import WordProgress
 from handgrad.engine.text.words import WordBlocks
 
 SMALL = 60_000
@@ -219,7 +220,7 @@ def test_progress_is_on_stderr_and_quiet_for_quick_counts(capsys: pytest.Capture
     count([0, 1], progress=True)
     assert capsys.readouterr().err == ""
     now = [0.0]
-    progress = counting._Progress(clock=lambda: now[0])
+    progress = WordProgress("counting co-occurrences", clock=lambda: now[0])
     for now[0], words in (
         (4.0, 500),
         (10.0, 1000),

@@ -277,7 +277,12 @@ def test_train_resume_and_translate(
     model_bytes = (out / "model" / "model.safetensors").read_bytes()
     assert cli("train", "seq2seq", "--resume", "--out", out) == 0
     assert (out / "model" / "model.safetensors").read_bytes() == model_bytes
-    capsys.readouterr()
+    assert capsys.readouterr().out == (
+        f"{out} is finished: all its 5 steps are done; to train longer, begin again with more --steps\n"
+    )
+    (out / "matches.txt").unlink()  # the run ended before it could say how it did
+    assert cli("train", "seq2seq", "--resume", "--out", out) == 0
+    assert "held-back pairs" in capsys.readouterr().out and (out / "matches.txt").exists()
     assert cli("translate", out, "12", "--attention-map", tmp_path / "map.svg", "--most", 4) == 0
     greedy = capsys.readouterr().out
     assert (tmp_path / "map.svg").exists()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from hypothesis import strategies as st
 
 from handgrad.engine.errors import UserError
 from handgrad.engine.text.vocabulary import Vocabulary
+from handgrad.engine.text.word_progress import WordProgress
 from handgrad.engine.text.words import WordBlocks, unicode_words, whitespace
 
 
@@ -155,3 +157,22 @@ def test_broken_files_are_named(tmp_path: Path, data: bytes | None, message: str
         (tmp_path / "vocab.txt").write_bytes(data)
     with pytest.raises(UserError, match=message):
         Vocabulary.load(tmp_path / "vocab.txt")
+
+
+@pytest.mark.parametrize("tokenizer", [whitespace, unicode_words])
+def test_progress_says_how_many_words_were_read(
+    tmp_path: Path, tokenizer: Any, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "text"
+    path.write_text("a b\n" * 300)
+    blocks = WordBlocks(path, tokenizer, block_size=400)
+    Vocabulary.build(blocks)
+    assert capsys.readouterr().err == ""  # too quick for a line
+    seconds = iter(range(0, 1000, 3))
+    monkeypatch.setattr(WordProgress.__init__, "__defaults__", (lambda: float(next(seconds)),))
+    Vocabulary.build(blocks)
+    lines = capsys.readouterr().err.splitlines()
+    assert lines and re.fullmatch(r"counting words: 600 words  \d+ words/s", lines[-1])
+    assert len(lines) > 1 and not lines[0].startswith("counting words: 600 ")
+    Vocabulary.build(blocks, progress=False)
+    assert capsys.readouterr().err == ""
