@@ -368,7 +368,7 @@ def test_help_version_and_nothing_at_all(capsys: pytest.CaptureFixture[str]) -> 
 
 
 def real(*arguments: object, stdout: Any = subprocess.PIPE, **environ: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-c", "from handgrad.engine.cli.main import run; run()", *map(str, arguments)]
+    command = [sys.executable, "-m", "handgrad", *map(str, arguments)]
     streams = {"stdout": stdout, "stderr": subprocess.PIPE, "text": True}
     return subprocess.run(command, **streams, check=False, env=os.environ | environ, timeout=120)
 

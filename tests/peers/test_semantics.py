@@ -171,3 +171,33 @@ def test_infinite_logits() -> None:
 def test_unknown_settings() -> None:
     group = {"params": [torch.nn.Parameter(torch.ones(2))], "learning_rate": 0.1}
     assert torch.optim.AdamW([group]).param_groups[0]["learning_rate"] == 0.1
+
+
+@pytest.mark.parametrize("kind", ["LSTM", "GRU", "RNN"])
+@answers("order of gates, and biases")
+def test_weights_of_recurrent_layers_mean_the_same(kind: str) -> None:
+    """PyTorch's state dict loads; moving a number from one bias to the other changes an LSTM and an RNN as little there."""
+    theirs, ours = getattr(torch.nn, kind)(2, 4).double(), getattr(hg.nn, kind)(2, 4).astype(np.float64)
+    ours.load_state_dict({name: value.numpy() for name, value in theirs.state_dict().items()})
+    x = numbers(0, 5, 3, 2)
+    before = theirs(torch.tensor(x))[0]
+    near(ours(Tensor(x))[0], before)
+    with torch.no_grad():
+        theirs.bias_ih_l0 += 0.5
+        theirs.bias_hh_l0 -= 0.5
+    moved = bool((theirs(torch.tensor(x))[0] - before).abs().max() > 1e-3)
+    assert moved == (kind == "GRU")
+
+
+@answers("`lengths`")
+def test_lengths_are_packed_sequences() -> None:
+    theirs, ours = torch.nn.LSTM(2, 4, bidirectional=True).double(), hg.nn.LSTM(2, 4, bidirectional=True)
+    ours = ours.astype(np.float64)
+    ours.load_state_dict({name: value.numpy() for name, value in theirs.state_dict().items()})
+    x, lengths = numbers(0, 5, 3, 2), [2, 5, 3]
+    packed = torch.nn.utils.rnn.pack_padded_sequence(torch.tensor(x), torch.tensor(lengths), enforce_sorted=False)
+    y, (h, c) = theirs(packed)
+    y, _ = torch.nn.utils.rnn.pad_packed_sequence(y)
+    got, (got_h, got_c) = ours(Tensor(x), lengths=np.array(lengths))
+    for a, b in ((got, y), (got_h, h), (got_c, c)):
+        near(a, b)
