@@ -1,6 +1,7 @@
 """Layers."""
 
 from .attention import MultiheadAttention
+from .cache import KeyValueCache
 from .encoder_decoder import TransformerDecoder, TransformerDecoderLayer, TransformerEncoder, TransformerEncoderLayer
 from .layers import GELU, Dropout, Embedding, LayerNorm, Linear, ReLU, SiLU
 from .module import Module, ModuleList, Parameter, Sequential
@@ -10,8 +11,8 @@ from .seq2seq_attention import AdditiveAttention, MultiplicativeAttention
 from .transformer import MLP, SelfAttention, TransformerBlock
 
 __all__ = [
-    "GELU", "GRU", "LSTM", "MLP", "RNN", "AdditiveAttention", "Dropout", "Embedding", "GRUCell", "LSTMCell", "LayerNorm",
-    "Linear", "Module", "ModuleList", "MultiheadAttention", "MultiplicativeAttention", "Parameter", "RMSNorm", "RNNCell",
-    "ReLU", "SelfAttention", "Sequential", "SiLU", "TransformerBlock", "TransformerDecoder", "TransformerDecoderLayer",
-    "TransformerEncoder", "TransformerEncoderLayer",
+    "GELU", "GRU", "LSTM", "MLP", "RNN", "AdditiveAttention", "Dropout", "Embedding", "GRUCell", "KeyValueCache",
+    "LSTMCell", "LayerNorm", "Linear", "Module", "ModuleList", "MultiheadAttention", "MultiplicativeAttention", "Parameter",
+    "RMSNorm", "RNNCell", "ReLU", "SelfAttention", "Sequential", "SiLU", "TransformerBlock", "TransformerDecoder",
+    "TransformerDecoderLayer", "TransformerEncoder", "TransformerEncoderLayer",
 ]  # fmt: skip

@@ -9,6 +9,7 @@ from typing import Any
 
 from ..ops import attention, packed_attention, permute_dims, reshape
 from ..tensor import Tensor
+from .cache import KeyValueCache
 from .layers import GELU, Dropout, LayerNorm, Linear, positive
 from .module import Module
 
@@ -17,7 +18,8 @@ class SelfAttention(Module):
     """Self-attention of n_head heads, (B, T, C) -> (B, T, C).
 
     c_attn makes queries, keys and values in one product, c_proj mixes what the heads gave. mask: boolean, broadcasts to
-    (B, n_head, T, T), True takes part (a padding mask is (B, 1, 1, T)).
+    (B, n_head, T, T), True takes part (a padding mask is (B, 1, 1, T)). cache: x goes on from what is in it, and is taken in
+    (causal self-attention alone, without a mask and without gradients).
     """
 
     def __init__(self, n_embd: int, n_head: int, bias: bool = True, causal: bool = False) -> None:
@@ -28,13 +30,18 @@ class SelfAttention(Module):
         self.c_attn = Linear(n_embd, 3 * n_embd, bias)
         self.c_proj = Linear(n_embd, n_embd, bias)
 
-    def forward(self, x: Tensor, mask: Any = None) -> Tensor:
+    def forward(self, x: Tensor, mask: Any = None, cache: KeyValueCache | None = None) -> Tensor:
         qkv = self.c_attn(x)  # (B, T, 3C)
-        if mask is None:
+        if mask is None and cache is None:
             return self.c_proj(packed_attention(qkv, n_head=self.n_head, causal=self.causal))
         B, T, C = x.shape
         heads = permute_dims(reshape(qkv, (B, T, 3, self.n_head, C // self.n_head)), (2, 0, 3, 1, 4))  # (3, B, H, T, D)
-        y = attention(heads[0], heads[1], heads[2], mask, causal=self.causal)  # (B, H, T, D)
+        q, k, v = heads[0], heads[1], heads[2]
+        if cache is not None:
+            if mask is not None or not self.causal:
+                raise ValueError("SelfAttention: a cache is for causal attention without a mask")
+            k, v = cache.extend(k, v)  # (B, H, all positions so far, D)
+        y = attention(q, k, v, mask, causal=self.causal)  # (B, H, T, D)
         return self.c_proj(reshape(permute_dims(y, (0, 2, 1, 3)), (B, T, C)))
 
     def extra_repr(self) -> str:
@@ -56,7 +63,7 @@ class MLP(Module):
 class TransformerBlock(Module):
     """x + attention(norm(x)), then x + mlp(norm(x)): (B, T, C) -> (B, T, C).
 
-    d_ff: the width of the MLP's hidden layer, 4 C unless given. dropout: of both branches. mask: as in SelfAttention.
+    d_ff: the width of the MLP's hidden layer, 4 C unless given. dropout: of both branches. mask, cache: as in SelfAttention.
     """
 
     def __init__(
@@ -76,6 +83,6 @@ class TransformerBlock(Module):
         self.mlp = MLP(n_embd, 4 * n_embd if d_ff is None else d_ff, bias)
         self.dropout = Dropout(dropout)
 
-    def forward(self, x: Tensor, mask: Any = None) -> Tensor:
-        x = x + self.dropout(self.attn(self.ln_1(x), mask))
+    def forward(self, x: Tensor, mask: Any = None, cache: KeyValueCache | None = None) -> Tensor:
+        x = x + self.dropout(self.attn(self.ln_1(x), mask, cache))
         return x + self.dropout(self.mlp(self.ln_2(x)))
