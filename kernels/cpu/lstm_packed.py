@@ -26,7 +26,8 @@ from numba import prange
 
 from .exp import exp, tanh
 from .jit import CONTRACT, frozen, jit, lent
-from .matmul import Operand, multiply, operand, pack
+from .matmul import Operand, multiply, operand
+from .packing import pack
 from .recurrent import lies_transposed, without_rests
 from .tile import ROWS, VECTOR_BYTES, lanes_of, make_tile, move, never_inline, prefetch
 
@@ -131,12 +132,8 @@ def _forward_block(n, h, panels, gates, c, c_new, y, h_new, v, t, ends, rests):
         ahead = gates[min(g + 1, 3), n, t].reshape(-1)
         _ask_for(ahead, 0, ahead.size)
         _block_product(B, H, h.reshape(-1), 0, H, panels[g, n].reshape(-1), 0, a.reshape(-1), 0, count)
-    i, f, g_, o = (
-        gates[0, n, t].reshape(-1),
-        gates[1, n, t].reshape(-1),
-        gates[2, n, t].reshape(-1),
-        gates[3, n, t].reshape(-1),
-    )
+    i, f = gates[0, n, t].reshape(-1), gates[1, n, t].reshape(-1)
+    g_, o = gates[2, n, t].reshape(-1), gates[3, n, t].reshape(-1)
     for k in range(i.size):
         i[k] = one / (one + exp(-i[k]))
     for k in range(f.size):

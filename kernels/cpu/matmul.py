@@ -18,9 +18,7 @@ A core can do one vector multiply-add a cycle and load two vectors, so a product
 Every C_ij is one chain of multiply-adds for each KC of k, whatever the rectangle: any number of threads gives the same bits.
 Used where the vectors are of 512 bits. On narrower ones this reaches 0.9 of OpenBLAS, which then does the product.
 
-An operand is (numbers in a line, stride of axis 0, stride of axis 1, jump). One stride is 1: along that axis numbers lie
-side by side, in runs of W that begin `jump` apart. In an ordinary matrix that is W; a larger one means panels, as
-lstm_packed.py keeps what belongs to one block of units.
+The copying is in packing.py, which also says how an operand may lie.
 
 Letters: A (M, K), B (K, N), C (M, N); W = two vectors.
 """
@@ -37,11 +35,11 @@ import numpy as np
 from numba import prange
 
 from .jit import CONTRACT, FLOATS, REDUCE, frozen, jit, lent
-from .tile import ROWS, VECTOR_BYTES, lanes_of, make_tile, move, never_inline, prefetch, transpose
+from .packing import ask_for, pack
+from .tile import ROWS, VECTOR_BYTES, lanes_of, make_tile, never_inline
 
 _tile, _tile_half, _tile_narrow = make_tile(ROWS, 2), make_tile(ROWS // 2, 2), make_tile(ROWS, 1)
-_tile_and_bias = make_tile(ROWS, 2, takes_row=True)
-_tile_row = make_tile(1, 2)
+_tile_and_bias, _tile_row = make_tile(ROWS, 2, takes_row=True), make_tile(1, 2)
 
 KC = 384
 """Most of k at a time: an A panel (24 KB in float32) fits the first cache."""
@@ -132,74 +130,6 @@ def matmul_04_tile(a, b, c):
 
 
 @jit(inner=True)
-def _run(index, jump, lanes):
-    """Where number `index` of a contiguous axis lies."""
-    return index // (2 * lanes) * jump + index % (2 * lanes)
-
-
-@jit(inner=True)
-def pack(x, x_k, x_w, jump, k0, w0, K, count, width, panels):
-    """panels[(p K + k) width + j] = x(k0 + k, w0 + p width + j), zero behind `count` of p width + j.
-
-    width: one or two vectors. Lines are moved, eight at a time so that what was fetched is used up, or blocks transposed.
-    """
-    never_inline()
-    lanes = lanes_of(panels)
-    whole = count // width
-    if x_w == 1:
-        for first in range(0, K, 8):
-            for p in range(whole):
-                x0 = k0 * x_k + _run(w0 + p * width, jump, lanes)
-                for k in range(first, min(K, first + 8)):
-                    for j in range(0, width, lanes):
-                        move(x, x0 + k * x_k + j, panels, (p * K + k) * width + j)
-    else:
-        for p in range(whole):
-            x0 = (w0 + p * width) * x_w
-            k = 0
-            while k + lanes <= K:
-                at = x0 + _run(k0 + k, jump, lanes)
-                for j in range(0, width, lanes):
-                    transpose(x, at + j * x_w, x_w, panels, (p * K + k) * width + j, width)
-                k += lanes
-            for j in range(width):
-                for rest in range(k, K):
-                    at = x0 + j * x_w + _run(k0 + rest, jump, lanes)
-                    panels[(p * K + rest) * width + j] = x[at]
-    left = count - whole * width
-    if left:
-        for k in range(K):
-            line = panels[(whole * K + k) * width : (whole * K + k + 1) * width]
-            line[left:] = panels.dtype.type(0)
-            for j in range(left):
-                w = w0 + whole * width + j
-                if x_w == 1:
-                    line[j] = x[(k0 + k) * x_k + _run(w, jump, lanes)]
-                else:
-                    line[j] = x[w * x_w + _run(k0 + k, jump, lanes)]
-
-
-@jit(inner=True)
-def _ask_for(x, x_k, x_w, jump, k0, w0, K, count, part, parts):
-    """Prefetches part `part` of `parts` of what `pack` will read next, a run of W at a time."""
-    lanes = lanes_of(x)
-    W = 2 * lanes
-    lines, first = (K, w0) if x_w == 1 else (count, k0)
-    runs = ((count if x_w == 1 else K) + W - 1) // W * lines
-    index, end = runs * part // parts, runs * (part + 1) // parts
-    run, line = index // lines, index % lines
-    line0, stride = (k0, x_k) if x_w == 1 else (w0, x_w)
-    while index < end:
-        at = (line0 + line) * stride + _run(first + run * W, jump, lanes)
-        prefetch(x, at)
-        prefetch(x, at + lanes)
-        index += 1
-        line += 1
-        if line == lines:
-            line, run = 0, run + 1
-
-
-@jit(inner=True)
 def _edge(rows, columns, kc, a, a0, b, b0, c, at, c_i, add, bias, j0, corner):
     """A block of C that the tile overhangs: computed beside it in `corner`, and as much as there is copied or added.
 
@@ -259,7 +189,7 @@ def matmul_05_packed(
                     for j in range(jb, je, W):
                         columns, at, b0 = min(W, je - j), i * c_i + j // W * c_jump, (j - jb) * depth
                         if next_depth > 0:
-                            _ask_for(a, a_k, a_i, a_jump, next_k, next_i, next_depth, next_rows, part, parts)
+                            ask_for(a, a_k, a_i, a_jump, next_k, next_i, next_depth, next_rows, part, parts)
                         part += 1
                         if rows == ROWS and columns == W:
                             _tile_and_bias(depth, a_panels, a0, 1, lanes, b_panels, b0, W, c, at, c_i, adds, bias, j)
@@ -322,7 +252,6 @@ class _Spaces(threading.local):
 
 _spaces = _Spaces()
 _NO_BIAS = {dtype: frozen(np.empty(0, dtype)) for dtype in FLOATS}
-
 
 Operand = tuple[np.ndarray, int, int, int]
 
@@ -392,7 +321,9 @@ def pair(multiply: Product) -> SimpleNamespace:
     """forward, vjp and accepts of the row from multiply(a, b, c, add)."""
 
     def forward(x1: np.ndarray, x2: np.ndarray) -> tuple[np.ndarray, None]:
-        """y (..., N) of x1 (..., K) and one matrix x2 (K, N)."""
+        """y (..., N) of x1 (..., K) and one matrix x2 (K, N), or stacks of matrices, which NumPy multiplies one by one."""
+        if x2.ndim > 2:
+            return np.matmul(x1, x2), None
         K, N = x2.shape
         y = np.empty((*x1.shape[:-1], N), x1.dtype)
         rows = math.prod(x1.shape[:-1])
@@ -403,6 +334,8 @@ def pair(multiply: Product) -> SimpleNamespace:
         dy: np.ndarray, y: Any, x1: np.ndarray, x2: np.ndarray, *, residuals: None, wanted: Any, into: Any
     ) -> tuple[Any, ...]:
         """dx1 = dy x2^T, dx2 = x1^T dy; both may be written to, or added to, the buffers lent for them."""
+        if x2.ndim > 2:
+            return _stacks_vjp(dy, x1, x2, wanted)
         K, N = x2.shape
         rows = math.prod(x1.shape[:-1])
         dy, x1_rows = frozen(dy).reshape(rows, N), frozen(x1).reshape(rows, K)
@@ -417,9 +350,21 @@ def pair(multiply: Product) -> SimpleNamespace:
     return SimpleNamespace(forward=forward, vjp=vjp, accepts=accepts)
 
 
+def _stacks_vjp(dy: np.ndarray, x1: np.ndarray, x2: np.ndarray, wanted: Any) -> tuple[Any, ...]:
+    """(dx1, dx2) of stacks of matrices: where a matrix met several, its cotangent is the sum over them."""
+
+    def met(x: np.ndarray, a: np.ndarray, b: np.ndarray) -> np.ndarray:
+        d = np.matmul(a, b)
+        d = d.sum(tuple(range(d.ndim - x.ndim)))
+        return d.sum(tuple(i for i, n in enumerate(x.shape) if n != d.shape[i]), keepdims=True)
+
+    dx1 = met(x1, dy, x2.swapaxes(-1, -2)) if wanted[0] else None
+    return dx1, met(x2, x1.swapaxes(-1, -2), dy) if wanted[1] else None
+
+
 def accepts(x1: Any, x2: Any) -> bool:
-    """One matrix on the right, for any number of rows."""
-    return x1.dtype in FLOATS and x2.dtype == x1.dtype and x2.ndim == 2 and x1.ndim >= 2 and x1.shape[-1] == x2.shape[0]
+    """A matrix or a stack of them on either side."""
+    return x1.dtype in FLOATS and x2.dtype == x1.dtype and min(x1.ndim, x2.ndim) >= 2 and x1.shape[-1] == x2.shape[-2]
 
 
 def rung(loops: Any) -> Product:

@@ -395,15 +395,3 @@ def test_in_a_process_of_its_own(tmp_path: Path, trained: Path) -> None:
     done = real("generate", trained, "--prompt", "the ", "--tokens", 20)
     assert (done.returncode, done.stderr) == (0, "")
     assert len(done.stdout) == 25
-
-
-def test_ctrl_c_is_said(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
-    def interrupted(*_: Any, **__: Any) -> None:
-        raise KeyboardInterrupt
-
-    path = tmp_path / "text.txt"
-    path.write_text("a b c " * 50)
-    monkeypatch.setattr("handgrad.engine.text.vocabulary.Vocabulary.build", interrupted)
-    assert cli("train", "glove", "--text", path, "--out", tmp_path / "run") == 130
-    assert capsys.readouterr().err == "handgrad: interrupted\n"
-    assert not (tmp_path / "run").exists()

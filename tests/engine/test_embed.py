@@ -261,3 +261,15 @@ def test_a_map_as_png(trained, tmp_path, capsys, monkeypatch):
     pytest.importorskip("matplotlib", reason="matplotlib is not installed: pip install 'handgrad[plot]'")
     assert cli(*plot, out) == 0
     assert out.read_bytes().startswith(b"\x89PNG")
+
+
+def test_ctrl_c_is_said(monkeypatch, capsys, tmp_path):
+    def interrupted(*_, **__):
+        raise KeyboardInterrupt
+
+    path = tmp_path / "text.txt"
+    path.write_text("a b c " * 50)
+    monkeypatch.setattr("handgrad.engine.text.vocabulary.Vocabulary.build", interrupted)
+    assert cli("train", "glove", "--text", path, "--out", tmp_path / "run") == 130
+    assert capsys.readouterr().err == "handgrad: interrupted\n"
+    assert not (tmp_path / "run").exists()

@@ -45,6 +45,27 @@ def test_pair(kit, rng, lead, K, N, dtype):
     kit.check(matmul, (x1, x2), oracle, inputs="x1 x2", reads="x1 x2", length=length, rng=rng)
 
 
+@pytest.mark.parametrize(
+    ("left", "right"), [((5, 3, 4), (5, 4, 2)), ((3, 4), (5, 4, 2)), ((2, 1, 3, 4), (5, 4, 2)), ((2, 5, 3, 4), (1, 4, 2))]
+)
+@pytest.mark.parametrize("dtype", FLOATS)
+def test_stacks_of_matrices(kit, rng, left, right, dtype):
+    def einsum(dy, x1, x2):
+        y = x1 @ x2
+        whole = dy @ x2.swapaxes(-1, -2), x1.swapaxes(-1, -2) @ dy
+        lead = [np.broadcast_to(x, (*y.shape[:-2], *x.shape[-2:])).shape for x in (x1, x2)]
+        found = []
+        for x, d, shape in zip((x1, x2), whole, lead, strict=True):
+            d = np.broadcast_to(d, shape)
+            axes = tuple(range(d.ndim - x.ndim))
+            d = d.sum(axes)
+            found.append(d.sum(tuple(i for i in range(d.ndim) if x.shape[i] == 1 != d.shape[i]), keepdims=True))
+        return y, tuple(found)
+
+    x1, x2 = rng.standard_normal(left).astype(dtype), rng.standard_normal(right).astype(dtype)
+    kit.check(matmul, (x1, x2), einsum, inputs="x1 x2", reads="x1 x2", length=32, rng=rng)
+
+
 @pytest.mark.parametrize("rung", [name for name in versions(table.MATMUL) if name != "numba"])
 @pytest.mark.parametrize("dtype", FLOATS)
 def test_rungs(kit, rng, rung, dtype):
@@ -169,7 +190,7 @@ def test_accepts():
         x[0], np.zeros((3, 4), np.float32)
     )
     assert not matmul.accepts(x, np.zeros((3, 4))) and not matmul.accepts(x.astype(int), np.zeros((3, 4), int))
-    assert not matmul.accepts(np.zeros((2, 2, 3)), np.zeros((2, 3, 4)))  # stacks of matrices are the formula's
+    assert matmul.accepts(np.zeros((2, 2, 3)), np.zeros((2, 3, 4)))
 
 
 def test_how_the_threads_share_c():
