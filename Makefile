@@ -25,7 +25,10 @@ lint: $(STAMP)
 types: $(STAMP)
 	$(BIN)/basedpyright --level error
 
+# Minutes: operations beside PyTorch, then a training step. PyTorch is installed first.
 bench: $(STAMP)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e ".[peers,plot]"
+	$(BIN)/handgrad bench
 	$(BIN)/python benches/gpt_step.py
 
 # Hours: every row and kernel on 10,000 random examples (K="softmax or gelu" for some of them), all mutants, 3,000 trials.

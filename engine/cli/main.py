@@ -91,6 +91,17 @@ def check(
     _exit(command.run(ops or [], trials=trials, seed=seed, detailed=details, isolated=isolated, mutate=mutants))
 
 
+@app.command(
+    epilog="Example: handgrad bench softmax attention --against torch numpy",
+    context_settings={"allow_extra_args": True, "ignore_unknown_options": True, "help_option_names": []},
+)
+def bench(ctx: typer.Context) -> None:
+    """Check and time operations beside PyTorch and NumPy; `handgrad bench --help` has the options."""
+    from . import bench as command
+
+    _exit(command.run(ctx.args))
+
+
 @app.command(epilog='Example: handgrad explain softmax --x "1 2 3"')
 def explain(
     op: Annotated[str | None, typer.Argument(metavar="OP", help="A row, such as attention; none lists all.")] = None,

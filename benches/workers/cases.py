@@ -1,0 +1,96 @@
+"""What is timed of each row: sizes of language models, and the arrays of each, the same for every side. Needs NumPy only."""
+
+from __future__ import annotations
+
+import zlib
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+
+@dataclass(frozen=True)
+class Case:
+    """One row at one size. inputs: a shape for numbers from N(0, 1); ("ids", shape, n) for integers below n."""
+
+    op: str
+    label: str
+    inputs: tuple[Any, ...]
+    params: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def name(self) -> str:
+        return f"{self.op} {self.label}"
+
+    def arrays(self, copy: int = 0) -> list[np.ndarray]:
+        """The inputs, float32 and int64; other numbers for each copy. Matrices of weights have entries of variance 1/rows."""
+        rng = np.random.default_rng([zlib.crc32(self.name.encode()), copy])
+        found = []
+        for place, shape in enumerate(self.inputs):
+            if shape[:1] == ("ids",):
+                found.append(rng.integers(0, shape[2], shape[1]))
+                continue
+            scale = shape[0] ** -0.5 if self.op in WEIGHTED and len(shape) == 2 and place else 1.0
+            found.append((rng.standard_normal(shape, np.float32) * np.float32(scale)).astype(np.float32))
+        return found
+
+    @property
+    def bytes(self) -> int:
+        """Of one copy of the inputs."""
+        return sum(8 * int(np.prod(s[1])) if s[:1] == ("ids",) else 4 * int(np.prod(s)) for s in self.inputs)
+
+
+WEIGHTED = ("linear", "matmul", "linear_cross_entropy", "lstm", "gru", "rnn")
+
+
+def _rows(op: str, *sizes: tuple[int, int], vectors: int = 0) -> list[Case]:
+    return [Case(op, f"{r}x{n}", ((r, n), *((n,),) * vectors)) for r, n in sizes]
+
+
+def _elements(op: str, *sizes: tuple[int, ...]) -> list[Case]:
+    return [Case(op, "x".join(map(str, size)), (size,)) for size in sizes]
+
+
+def _attention(*sizes: tuple[int, ...]) -> list[Case]:
+    return [Case("attention", "x".join(map(str, s)) + " causal", (s, s, s), {"causal": True}) for s in sizes]
+
+
+def _recurrent(op: str, gates: int, states: int, biases: int, T: int, B: int, H: int) -> Case:
+    inputs = ((T, B, H), *((B, H),) * states, (H, gates * H), (H, gates * H), *((gates * H,),) * biases)
+    return Case(op, f"{T}x{B}x{H}", inputs)
+
+
+CASES = [
+    Case("matmul", "1024x1024x1024", ((1024, 1024), (1024, 1024))),
+    Case("matmul", "768x128x512", ((768, 128), (128, 512))),
+    Case("matmul", "256x768x3072", ((256, 768), (768, 3072))),
+    Case("linear", "768x128 to 512", ((768, 128), (128, 512), (512,))),
+    Case("linear", "256x768 to 3072", ((256, 768), (768, 3072), (3072,))),
+    *_rows("softmax", (4096, 64), (4096, 1024), (512, 50257)),
+    *_rows("log_softmax", (4096, 64), (4096, 1024)),
+    *_rows("layer_norm", (768, 128), (4096, 768), vectors=2),
+    *_rows("rms_norm", (768, 128), (4096, 768), vectors=1),
+    *(Case("add_layer_norm", f"{r}x{n}", ((r, n), (r, n), (n,), (n,))) for r, n in ((768, 128), (4096, 768))),
+    *_elements("gelu", (768, 512), (4096, 3072)),
+    *_elements("gelu_erf", (768, 512)),
+    *_elements("silu", (768, 512), (4096, 3072)),
+    *_elements("sigmoid", (768, 512)),
+    *_elements("relu", (768, 512)),
+    *_attention((12, 4, 64, 32), (4, 12, 256, 64), (1, 12, 1024, 64)),
+    Case("packed_attention", "12x64x384, 4 heads", ((12, 64, 384),), {"n_head": 4}),
+    *_elements("rotary_embedding", (4, 12, 256, 64)),
+    Case("embedding", "65x128, 768 ids", ((65, 128), ("ids", (12, 64), 65))),
+    Case("embedding", "50257x768, 256 ids", ((50257, 768), ("ids", (4, 64), 50257))),
+    Case("cross_entropy", "768x65", ((768, 65), ("ids", (768,), 65))),
+    Case("cross_entropy", "256x50257", ((256, 50257), ("ids", (256,), 50257))),
+    Case("linear_cross_entropy", "768x128 to 65", ((768, 128), (128, 65), ("ids", (768,), 65))),
+    Case("linear_cross_entropy", "256x768 to 50257", ((256, 768), (768, 50257), ("ids", (256,), 50257))),
+    _recurrent("lstm", 4, 2, 1, 64, 20, 256),
+    _recurrent("gru", 3, 1, 2, 64, 20, 256),
+    _recurrent("rnn", 1, 1, 1, 64, 20, 256),
+]
+
+
+def case(name: str) -> Case:
+    """The case of this name."""
+    return next(c for c in CASES if c.name == name)
