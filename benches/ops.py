@@ -2,6 +2,7 @@
 
     handgrad bench [OP ...] [--against torch numpy] [--no-ladders] [--rounds N] [--seconds S]
     handgrad bench softmax --kernel my_kernels.py:my_softmax        a kernel of yours beside ours
+    handgrad bench softmax --asm                                    the kernel's machine code, and what of it vectorised
 
 Check. Every side runs once on the same numbers; y, or the gradients for a given cotangent, are compared with the hand-derived
 formula in float64: first what is finite, then the norm of the difference. A side that is wrong is not timed.
@@ -21,6 +22,7 @@ import argparse
 import contextlib
 import math
 import os
+import subprocess
 import sys
 import tempfile
 from importlib.util import find_spec
@@ -38,6 +40,8 @@ import cases
 DIRECTIONS = ("forward", "backward")
 SAMPLE = 5e-4
 """Seconds of a sample at least: as many passes as that takes are timed together."""
+ALONE = ", 1 thread"
+"""Behind the name of a version that runs on one thread: what the rung below that of the threads takes."""
 MOST_COPIES, MOST_BYTES = 64, 1 << 30
 TORCH = {
     "MALLOC_MMAP_THRESHOLD_": str(1 << 30),
@@ -48,7 +52,7 @@ TORCH = {
 
 
 class Sides:
-    """Workers by name, started when they are first asked for: "torch", or a version of handgrad's."""
+    """Workers by name, started when they are first asked for: "torch", or a version of handgrad's (see `version`)."""
 
     def __init__(self, stack: contextlib.ExitStack, threads: int, own: tuple[str, str, str] | None) -> None:
         self.stack, self.threads, self.own = stack, threads, own
@@ -59,7 +63,7 @@ class Sides:
         if name not in self.workers:
             script, environ = ("ops_torch.py", TORCH) if name == "torch" else ("ops_handgrad.py", {})
             worker = self.stack.enter_context(Worker(script, environ))
-            self.settings[name] = worker.ask("start", threads=self.threads)
+            self.settings[name] = worker.ask("start", threads=1 if name.endswith(ALONE) else self.threads)
             self.workers[name] = worker
             if self.own and name == self.own[1]:
                 worker.ask("own", path=self.own[0], function=self.own[1], op=self.own[2])
@@ -106,31 +110,39 @@ def one(
     names, errors = wanted_sides(arguments, case, direction, sides), {}
     for name in list(names):
         path = f"{folder}/side.npz"
-        if not sides[name].ask("prepare", case=case.name, version=name, direction=direction, copies=1, path=path):
+        if not sides[name].ask(
+            "prepare", case=case.name, version=version(name), direction=direction, copies=1, path=path
+        ):
             names.remove(name)  # this version does not accept such arrays, or PyTorch has no such operation
             continue
         errors[name] = difference(case, direction, name, np.load(path), want, dy)
     times: dict[str, Any] = {}
     print(f"\n{case.name}, {direction}")
     for level in arguments.caches:
-        copies = (
-            1
-            if level == "warm"
-            else min(MOST_COPIES, MOST_BYTES // case.bytes, 1 + 2 * limits["last_cache"] // case.bytes)
-        )
+        fit = 2 * limits["last_cache"] // case.bytes  # copies that the last cache would hold, and once more
+        copies = 1 if level == "warm" else min(MOST_COPIES, MOST_BYTES // case.bytes, 1 + fit)
         if level == "cold" and copies < 2:
             continue  # one copy is larger than the last cache: warm is cold
-        workers = {name: sides[name] for name in names}
+        rungs = [name for name in names if name.startswith("numba ") or name.endswith(ALONE)]
+        workers = {name: sides[name] for name in names if level == "warm" or name not in rungs}
         for name, worker in workers.items():
             if copies > 1:
                 path = f"{folder}/side.npz"
-                worker.ask("prepare", case=case.name, version=name, direction=direction, copies=copies, path=path)
+                worker.ask(
+                    "prepare", case=case.name, version=version(name), direction=direction, copies=copies, path=path
+                )
         inner = passes(workers)
         rounds = harness.alternate(workers, rounds=arguments.rounds, seconds=arguments.seconds, inner=inner)
-        limit = roofline.limit(limits, *cost, cold=level == "cold")
+        flops = cost[0] if case.op in cases.PRODUCTS else 0.0
+        limit = roofline.limit(limits, flops, cost[1], far=case.bytes if level == "cold" else 0.0)
         times[level] = {name: summary(blocks, limit, rounds.get("torch")) for name, blocks in rounds.items()}
         show(level, times[level], limit)
     return {"errors": errors, "flops": cost[0], "bytes": cost[1], "times": times}
+
+
+def version(side: str) -> str:
+    """What handgrad calls this side."""
+    return side.removesuffix(ALONE)
 
 
 def wanted_sides(arguments: argparse.Namespace, case: cases.Case, direction: str, sides: Sides) -> list[str]:
@@ -143,6 +155,7 @@ def wanted_sides(arguments: argparse.Namespace, case: cases.Case, direction: str
         names.append("formula")
     if arguments.ladders and case is next(c for c in cases.CASES if c.op == case.op):
         names += [name for name in versions if name not in ("numba", "formula")]
+        names += ["numba" + ALONE] if "numba" in versions and arguments.threads > 1 else []
     if arguments.kernel and direction == "forward":
         names.append(arguments.kernel[1])
     return names
@@ -238,6 +251,7 @@ def parse() -> argparse.Namespace:
         "--no-ladders", dest="ladders", action="store_false", help="leave out the rungs below production's"
     )
     parser.add_argument("--kernel", metavar="FILE.py:FUNCTION", help="a function of the one OP's inputs that returns y")
+    parser.add_argument("--asm", action="store_true", help="print the machine code of the one OP's kernel and end")
     parser.add_argument("--rounds", type=harness.positive_int, default=6, help="blocks of each side (default 6)")
     parser.add_argument("--seconds", type=harness.positive, default=0.15, help="seconds a block (default 0.15)")
     parser.add_argument("--threads", type=harness.positive_int, default=cores, help=f"of each side (default {cores})")
@@ -254,6 +268,14 @@ def parse() -> argparse.Namespace:
         if op not in known:
             raise BenchError(f"{op} has no sizes to be timed at; there are {', '.join(known)}")
     found.work = [(c, d) for c in cases.CASES if not found.op or c.op in found.op for d in found.directions]
+    if found.asm:
+        if len(found.op) != 1:
+            raise BenchError("--asm needs the one OP whose machine code is wanted, as in: bench softmax --asm")
+        sys.exit(
+            subprocess.run(
+                [sys.executable, str(harness.WORKERS / "machine_code.py"), *found.op], check=False
+            ).returncode
+        )
     if found.kernel:
         path, _, function = found.kernel.rpartition(":")
         if not path or not Path(path).is_file():

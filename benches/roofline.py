@@ -1,7 +1,7 @@
 """The roofline of this machine (Williams, Waterman and Patterson 2009): measured, as a limit for each kernel, and drawn.
 
 A kernel that needs F operations and M bytes takes at least F / peak and M / bandwidth seconds; which of the two is larger says
-what bounds it. Bandwidth depends on where the bytes lie: warm arrays in the first cache that holds them, cold ones in memory.
+what bounds it. Bandwidth depends on where the bytes lie: those of warm arrays as near as they fit, of cold inputs in memory.
 """
 
 from __future__ import annotations
@@ -58,12 +58,23 @@ def show(limits: dict[str, Any]) -> None:
     print(f"at most {limits['peak']:.0f} GFLOP/s (float32); GB/s from {levels}; {limits['threads']} threads")
 
 
-def limit(limits: dict[str, Any], flops: float, moved: float, *, cold: bool) -> dict[str, Any]:
-    """The fewest seconds in which `flops` operations and `moved` bytes can be done, and what they are bound by."""
-    fits = [name for name, level in limits["levels"].items() if level["holds"] is None or moved <= level["holds"]]
-    name = "memory" if cold else fits[0]
-    computing, moving = flops / limits["peak"] * 1e-9, moved / limits["levels"][name]["bandwidth"] * 1e-9
-    return {"seconds": max(computing, moving), "bound": "peak" if computing > moving else name, "level": name}
+def limit(limits: dict[str, Any], flops: float, moved: float, *, far: float = 0.0) -> dict[str, Any]:
+    """The fewest seconds in which `flops` operations and `moved` bytes can be done, and what they are bound by.
+
+    far: so many of the bytes are known to lie in memory. The others lie as near as they can: as many as the first cache
+    holds in it, as many as the second holds more in that, and so on.
+    """
+    memory = limits["levels"]["memory"]["bandwidth"]
+    far = min(far, moved)
+    left, inside, moving, name = moved - far, 0.0, far / memory, "memory"
+    for level, found in limits["levels"].items():
+        part = left if found["holds"] is None else min(left, found["holds"] - inside)
+        moving, left, inside = moving + part / found["bandwidth"], left - part, inside + part
+        if not left:
+            name = "memory" if far else level
+            break
+    computing, moving = flops / limits["peak"] * 1e-9, moving * 1e-9
+    return {"seconds": max(computing, moving), "bound": "peak" if computing > moving else name}
 
 
 def grown(before: dict[str, Any], after: dict[str, Any]) -> float:

@@ -87,11 +87,12 @@ def test_a_wrong_result_is_not_timed(benches: Any) -> None:
 def test_limits_by_hand(benches: Any) -> None:
     levels = {"L1": {"holds": 100, "bandwidth": 10.0}, "memory": {"holds": None, "bandwidth": 2.0}}
     limits = {"peak": 50.0, "levels": levels}
-    assert benches.roofline.limit(limits, 1e9, 100, cold=False) == {"seconds": 0.02, "bound": "peak", "level": "L1"}
-    found = benches.roofline.limit(limits, 0, 100, cold=False)
-    assert found == {"seconds": pytest.approx(1e-8), "bound": "L1", "level": "L1"}
-    assert benches.roofline.limit(limits, 0, 100, cold=True)["seconds"] == pytest.approx(5e-8)
-    assert benches.roofline.limit(limits, 0, 101, cold=False)["bound"] == "memory"
+    limit = benches.roofline.limit
+    assert limit(limits, 1e9, 100) == {"seconds": 0.02, "bound": "peak"}
+    assert limit(limits, 0, 100) == {"seconds": pytest.approx(10e-9), "bound": "L1"}
+    assert limit(limits, 0, 140) == {"seconds": pytest.approx(10e-9 + 20e-9), "bound": "memory"}  # 40 do not fit
+    assert limit(limits, 0, 100, far=60) == {"seconds": pytest.approx(30e-9 + 4e-9), "bound": "memory"}
+    assert limit(limits, 0, 100, far=500)["seconds"] == pytest.approx(50e-9)
     faster = {"peak": 40.0, "levels": {"L1": {"bandwidth": 15.0}, "memory": {"bandwidth": 2.0}}}
     assert benches.roofline.grown(limits, faster) == 1.5 and benches.roofline.grown(limits, limits) == 1.0
     row = {"of_limit": 1.2}
@@ -136,7 +137,7 @@ def test_a_run_of_the_command(tmp_path: Path) -> None:
     result = json.loads(out.read_text())
     assert result["limits"]["peak"] > 0 and result["threads"] >= 1
     (found,) = result["results"].values()
-    assert set(found["times"]["warm"]) == {"numba", "formula", "numba 01_naive"} and max(found["errors"].values()) < 1e-5
+    assert set(found["times"]["warm"]) >= {"numba", "formula", "numba 01_naive"} and max(found["errors"].values()) < 1e-5
     assert all(row["of_limit"] > 0 and row["median"] > 0 for row in found["times"]["warm"].values())
     done = run("silu", *short, "--kernel", f"{own}:mine", "--no-ladders", "--out", out)
     assert done.returncode == 0, done.stderr

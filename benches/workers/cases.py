@@ -43,6 +43,10 @@ class Case:
 WEIGHTED = ("linear", "matmul", "linear_cross_entropy", "lstm", "gru", "rnn")
 
 
+PRODUCTS = ("matmul", "linear", "linear_cross_entropy", "attention", "packed_attention", "lstm", "gru", "rnn")
+"""Rows whose cost counts multiply-adds, which nothing can do faster than the peak. (An exponential has no fixed count.)"""
+
+
 def _rows(op: str, *sizes: tuple[int, int], vectors: int = 0) -> list[Case]:
     return [Case(op, f"{r}x{n}", ((r, n), *((n,),) * vectors)) for r, n in sizes]
 
@@ -61,6 +65,7 @@ def _recurrent(op: str, gates: int, states: int, biases: int, T: int, B: int, H:
 
 
 CASES = [
+    Case("matmul", "512x512x512", ((512, 512), (512, 512))),
     Case("matmul", "1024x1024x1024", ((1024, 1024), (1024, 1024))),
     Case("matmul", "768x128x512", ((768, 128), (128, 512))),
     Case("matmul", "256x768x3072", ((256, 768), (768, 3072))),

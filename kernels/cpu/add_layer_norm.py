@@ -70,10 +70,10 @@ def add_layer_norm_forward_03_threads(x, residual, weight, bias, has_bias, y, s,
 
 
 @jit(fastmath=REDUCE)
-def add_layer_norm_vjp_02_rows(dy, ds, s, weight, means, scales, dx, add, dweight, dbias, want, first, last):
+def add_layer_norm_vjp_02_rows(dy, ds, s, weight, means, scales, dx, add, twin, dweight, dbias, want, first, last):
     """All gradients in one visit to a row: 1.5 times rung 01, though on one core (768 x 512 float32: 214 to 139 us).
-    Rows first to last. dx (R, C), which is dresidual too, is written or added to; dweight, dbias (C,) receive this
-    block's sums.
+    Rows first to last. dx (R, C), which is dresidual too, is written or added to, and copied to twin (R, C) unless that
+    is empty; dweight, dbias (C,) receive this block's sums. dy and ds are (R, C), or one row of zeros.
 
     want = (dx, dweight, dbias): what is not wanted is neither read nor written.
     """
@@ -86,7 +86,8 @@ def add_layer_norm_vjp_02_rows(dy, ds, s, weight, means, scales, dx, add, dweigh
     if want_dbias:
         dbias[:] = zero
     for i in range(first, last):
-        dy_row, ds_row, row, mean, r = dy[i], ds[i], s[i], means[i], scales[i]
+        dy_row, ds_row = dy[min(i, dy.shape[0] - 1)], ds[min(i, ds.shape[0] - 1)]
+        row, mean, r = s[i], means[i], scales[i]
         if want_dx:
             dx_row = dx[i]
             mean_g, mean_gh = zero, zero
@@ -102,6 +103,10 @@ def add_layer_norm_vjp_02_rows(dy, ds, s, weight, means, scales, dx, add, dweigh
             else:
                 for j in range(C):
                     dx_row[j] = ds_row[j] + r * (dy_row[j] * weight[j] - mean_g - (row[j] - mean) * mean_gh)
+            if twin.size:
+                twin_row = twin[i]
+                for j in range(C):
+                    twin_row[j] = dx_row[j]
         if want_dweight:
             for j in range(C):
                 dweight[j] += dy_row[j] * ((row[j] - mean) * r)
@@ -111,7 +116,7 @@ def add_layer_norm_vjp_02_rows(dy, ds, s, weight, means, scales, dx, add, dweigh
 
 
 @jit(parallel=True)
-def add_layer_norm_vjp_03_threads(dy, ds, s, weight, means, scales, dx, add, dweights, dbiases, want, block):
+def add_layer_norm_vjp_03_threads(dy, ds, s, weight, means, scales, dx, add, twin, dweights, dbiases, want, block):
     """Blocks of rows on all threads: 1.3 times rung 02 on two cores (139 to 108 us); block b leaves its sums in row b
     of dweights, dbiases (blocks, C).
     """
@@ -120,7 +125,7 @@ def add_layer_norm_vjp_03_threads(dy, ds, s, weight, means, scales, dx, add, dwe
         b = np.int64(index)  # not the unsigned index: one compiled version of the callee
         first, last = b * block, min(R, (b + 1) * block)
         add_layer_norm_vjp_02_rows(
-            dy, ds, s, weight, means, scales, dx, add, dweights[b], dbiases[b], want, first, last
+            dy, ds, s, weight, means, scales, dx, add, twin, dweights[b], dbiases[b], want, first, last
         )
 
 
@@ -161,31 +166,35 @@ def vjp(
     dy: tuple[Any, Any], y: tuple[Any, np.ndarray], x: Any, residual: Any, weight: np.ndarray, *bias: Any,
     residuals: tuple[np.ndarray, np.ndarray], wanted: Any, into: Any, eps: float = 1e-5,
 ) -> tuple:  # fmt: skip
-    """(dx, dresidual, dweight[, dbias]). dx and dresidual are the same numbers, and the same array where both are
-    wanted; where one is, it may be written to, or added to, the buffer lent for it. So may dweight and dbias.
+    """(dx, dresidual, dweight[, dbias]). dx and dresidual are the same numbers: one array where both are wanted, unless
+    each has a buffer to be written to. A single one may be written to, or added to, the buffer lent for it; so may dweight
+    and dbias.
     """
-    (dy_norm, ds), s = dy, y[1]
+    s = y[1]
     C, R = s.shape[-1], residuals[0].size
     want = (bool(wanted[0] or wanted[1]), bool(wanted[2]), bool(bias) and bias[0] is not None and bool(wanted[3]))
     offers = [lent(offer) for offer in into]
-    g, add = np.empty(s.shape if want[0] else (0, 0), s.dtype), False
+    g, add, twin = None, False, np.empty((0, 0), s.dtype)
     if bool(wanted[0]) != bool(wanted[1]):
-        g, add = offers[0 if wanted[0] else 1] or (g, False)
+        g, add = offers[0 if wanted[0] else 1] or (None, False)
+    elif wanted[0] and offers[0] and offers[1] and not offers[0][1] and not offers[1][1]:
+        g, twin = offers[0][0], offers[1][0]
+    if g is None:
+        g = np.empty(s.shape if want[0] else (0, 0), s.dtype)
     block = row_block(R, C) if s.size >= PARALLEL_WORK else max(R, 1)
     blocks = max(1, -(-R // block))
     dweights, dbiases = (np.zeros((blocks, C if w else 0), s.dtype) for w in want[1:])
     if R:
-        zeros = np.broadcast_to(s.dtype.type(0), s.shape) if dy_norm is None or ds is None else s
+        dy2, ds2 = (frozen(np.zeros((1, C), s.dtype)) if d is None else frozen(d).reshape(R, C) for d in dy)
         arguments = (
-            frozen(zeros if dy_norm is None else dy_norm).reshape(R, C),
-            frozen(zeros if ds is None else ds).reshape(R, C), frozen(s).reshape(R, C), frozen(weight), *residuals,
-            g.reshape(R, C) if want[0] else g, add,
+            dy2, ds2, frozen(s).reshape(R, C), frozen(weight), *residuals,
+            g.reshape(R, C) if want[0] else g, add, twin.reshape(R, C) if twin.size else twin,
         )  # fmt: skip
         if blocks == 1:
             add_layer_norm_vjp_02_rows(*arguments, dweights[0], dbiases[0], want, 0, R)
         else:
             add_layer_norm_vjp_03_threads(*arguments, dweights, dbiases, want, block)
-    gradients: list[Any] = [g if wanted[0] else None, g if wanted[1] else None]
+    gradients: list[Any] = [g if wanted[0] else None, (twin if twin.size else g) if wanted[1] else None]
     for i, parts in enumerate((dweights, dbiases)[: 1 + len(bias)], start=2):
         if want[i - 1]:
             total, add = offers[i] or (np.empty(C, s.dtype), False)

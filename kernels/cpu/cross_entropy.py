@@ -14,8 +14,8 @@ import numpy as np
 from numba import prange
 
 from .bounds import checked_ids
-from .jit import FLOATS, REDUCE, frozen, jit
-from .threads import PARALLEL_WORK, row_block
+from .jit import FLOATS, REDUCE, frozen, jit, lent
+from .threads import CHUNK, PARALLEL_WORK, chunks, row_block
 from .tile import exp_row, largest
 
 # Letters: R rows that count, V classes.
@@ -23,21 +23,21 @@ IGNORED = -1
 
 
 @jit(fastmath=REDUCE, inner=True)
-def smoothed_loss(row, target, m, log_total, smoothing):
-    """-sum_k q_k log p_k of one row of logits, in float64; m is the largest, log_total = log sum e^(row - m)."""
+def smoothed_below(row, target, m, smoothing):
+    """sum_k q_k (m - x_k) of one row of logits, in float64; m is the largest. With log sum e^(x - m) it makes the loss."""
     peak, below = np.float64(m), 0.0
     for j in range(row.size):
         below += peak - np.float64(row[j])
-    loss = log_total + smoothing / row.size * below
+    below *= smoothing / row.size
     if smoothing < 1.0:  # else a target ruled out by minus infinity would give 0 * inf
-        loss += (1.0 - smoothing) * (peak - np.float64(row[target]))
-    return loss
+        below += (1.0 - smoothing) * (peak - np.float64(row[target]))
+    return below
 
 
 @jit(fastmath=REDUCE)
 def cross_entropy_forward_01_fused(logits, targets, losses, dlogits, count, smoothing, first, last):
     """Loss and gradient from one exponential: 768 x 65 float32 in 38 us. Rows first to last: losses (all rows,) in
-    float64 and dlogits (all rows, V), already divided by R, which is `count`.
+    float64 and dlogits (all rows, V), already divided by R, which is `count`. dlogits may be logits itself.
     """
     V = logits.shape[1]
     number = logits.dtype.type
@@ -50,14 +50,17 @@ def cross_entropy_forward_01_fused(logits, targets, losses, dlogits, count, smoo
             drow[:] = number(0)
             continue
         m = largest(flat, i * V, V)
-        total = exp_row(flat, i * V, flat_d, i * V, V, m)
-        log_total, scale = math.log(np.float64(total)), share / total
         if smoothing == 0.0:
-            losses[i] = log_total + (np.float64(m) - np.float64(row[target]))
+            below = np.float64(m) - np.float64(row[target])
+        else:
+            below = smoothed_below(row, target, m, smoothing)
+        total = exp_row(flat, i * V, flat_d, i * V, V, m)  # from here on the logits may be gone
+        losses[i] = math.log(np.float64(total)) + below
+        scale = share / total
+        if smoothing == 0.0:
             for j in range(V):
                 drow[j] *= scale
         else:
-            losses[i] = smoothed_loss(row, target, m, log_total, smoothing)
             for j in range(V):
                 drow[j] = drow[j] * scale - uniform
         drow[target] -= hit
@@ -71,6 +74,26 @@ def cross_entropy_forward_02_threads(logits, targets, losses, dlogits, count, sm
         b = np.int64(index)  # not the unsigned index: one compiled version of the callee
         last = min(rows, (b + 1) * block)
         cross_entropy_forward_01_fused(logits, targets, losses, dlogits, count, smoothing, b * block, last)
+
+
+@jit()
+def cross_entropy_vjp_01_scale(residuals, scale, dx, add, first, last):
+    """dx (n,) (+)= scale residuals, elements first to last."""
+    source, target = residuals[first:last], dx[first:last]
+    if add:
+        for i in range(target.size):
+            target[i] += scale * source[i]
+    else:
+        for i in range(target.size):
+            target[i] = scale * source[i]
+
+
+@jit(parallel=True)
+def cross_entropy_vjp_02_threads(residuals, scale, dx, add, blocks):
+    """Chunks on all threads."""
+    for index in prange(blocks):
+        b = np.int64(index)  # not the unsigned index: one compiled version of the callee
+        cross_entropy_vjp_01_scale(residuals, scale, dx, add, b * CHUNK, (b + 1) * CHUNK)
 
 
 def counted_targets(
@@ -119,11 +142,22 @@ def forward(
     return np.array(losses.sum() / count, logits.dtype), dlogits
 
 
+def scaled(residuals: np.ndarray, dy: np.ndarray, offer: Any) -> np.ndarray:
+    """dy times the residuals, in the buffer lent for it; without one the residuals themselves where dy is 1."""
+    scale, target = residuals.dtype.type(dy), lent(offer)
+    if target is None and scale == 1:
+        return residuals
+    dx, add = target or (np.empty(residuals.shape, residuals.dtype), False)
+    arguments = frozen(residuals).reshape(-1), scale, dx.reshape(-1), add
+    if dx.size < PARALLEL_WORK:
+        cross_entropy_vjp_01_scale(*arguments, 0, dx.size)
+    else:
+        cross_entropy_vjp_02_threads(*arguments, chunks(dx.size))
+    return dx
+
+
 def vjp(
     dy: np.ndarray, y: Any, logits: Any, targets: Any, *, residuals: np.ndarray, wanted: Any, into: Any, **params: Any
 ) -> tuple[np.ndarray | None, None]:
-    """dy times the residual: the residual itself when dy is 1 (it is never modified), else a new array."""
-    if not wanted[0]:
-        return None, None
-    scale = residuals.dtype.type(dy)
-    return residuals if scale == 1 else residuals * scale, None
+    """dy times the residual, which is never modified; the buffer lent for it may be written or added to."""
+    return scaled(residuals, dy, into[0]) if wanted[0] else None, None

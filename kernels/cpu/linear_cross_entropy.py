@@ -3,13 +3,11 @@
     z = x W + b,    loss = 1/R sum_i (log sum_j e^(z_ij) - sum_j q_ij z_ij),    dz_ij = (softmax(z_i)_j - q_ij) / R
     dx = dz W^T,    dW = x^T dz,    db = sum of the rows of dz
 
-A block of rows of z is computed into one buffer and, while it is in the cache, turned into losses and rows of dz by the
-kernel of cross_entropy; the next block overwrites it. So one array of all logits' size is written where the two rows
-linear and cross_entropy write two and hold both until the way back: nearly half of the memory in nearly the same time
-(768 x 128 x 8000 in float32, forward and backward: 28 MiB for 47, 59 ms for 56 on one core; with the weight transposed
-65 for 60).
+A block of rows of z is computed where its rows of dz will lie and, while some of it is in the cache, turned into these by the
+kernel of cross_entropy in place. So one array of all logits' size is written and held until the way back, where the two rows
+linear and cross_entropy hold two. A block has as many rows as make W, which is read once a block, worth reading.
 
-Keeping neither, and computing z again on the way back, would hold a tenth, but took 79 ms for 55: a fourth product.
+Keeping nothing, and computing z again on the way back, would hold a tenth, but took 79 ms for 55: a fourth product.
 """
 
 from typing import Any
@@ -17,12 +15,15 @@ from typing import Any
 import numpy as np
 
 from . import linear
-from .cross_entropy import counted_targets, cross_entropy_forward_01_fused, cross_entropy_forward_02_threads
+from .cross_entropy import counted_targets, cross_entropy_forward_01_fused, cross_entropy_forward_02_threads, scaled
 from .jit import frozen
 from .threads import PARALLEL_WORK, row_block
 
 # Letters: R rows, C features, V classes.
-BLOCK = 1 << 20  # logits at a time: 4 MB in float32, what a product is worth starting for and a cache can hold
+BLOCK = (
+    1 << 20
+)  # logits at a time, at least: 4 MB in float32, what a product is worth starting for and a cache can hold
+ROWS = 256  # rows at a time, at least: fewer, and reading W takes longer than the product
 
 
 def accepts(
@@ -54,13 +55,12 @@ def forward(
     if not R:
         return np.array(np.nan, x.dtype), dz
     losses, x2 = np.empty(R, np.float64), frozen(x).reshape(R, C)
-    step = min(R, max(1, BLOCK // V))
-    buffer = np.empty((step, V), x.dtype)
+    step = max(ROWS, BLOCK // V)
     for start in range(0, R, step):
         rows = slice(start, min(R, start + step))
-        z = buffer[: rows.stop - start]
+        z = dz[rows]
         linear.affine(x2[rows], matrix, bias, z)
-        arguments = (frozen(z), ids[rows], losses[rows], dz[rows], count, smoothing)
+        arguments = (frozen(z), ids[rows], losses[rows], z, count, smoothing)
         if z.size < PARALLEL_WORK:
             cross_entropy_forward_01_fused(*arguments, 0, z.shape[0])
         else:
@@ -74,8 +74,7 @@ def vjp(
     ignore_index: int | None = None, label_smoothing: float = 0.0, transposed: bool = False,
 ) -> tuple[Any, ...]:  # fmt: skip
     """dx, dweight, None[, dbias]; every one may be written to, or added to, the buffer lent for it."""
-    scale = residuals.dtype.type(dy)
-    dz = residuals if scale == 1 else residuals * scale
+    dz = scaled(residuals, dy, None)
     dx, dweight, *dbias = linear.vjp(
         dz, None, x, weight, *bias,
         residuals=None, wanted=(*wanted[:2], *wanted[3:]), into=(*into[:2], *into[3:]), transposed=transposed,

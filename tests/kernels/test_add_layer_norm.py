@@ -117,3 +117,26 @@ def test_accepts():
     assert add_layer_norm.accepts(x, x, w) and add_layer_norm.accepts(x, x, w, w, eps=1e-6)
     assert not add_layer_norm.accepts(x, x[0], w)  # a stretched residual is the formula's
     assert not add_layer_norm.accepts(x, x, w.astype(np.float64))
+
+
+@pytest.mark.parametrize("shape", [(2, 5), (300, 64)], ids=str)
+def test_both_cotangents_into_their_buffers(rng, shape):
+    """Fresh buffers for x and residual are both written in one pass; where one is to be added to, neither is used."""
+    x, residual = rng.standard_normal(shape), rng.standard_normal(shape)
+    weight, dy = np.ones(shape[-1]), rng.standard_normal(shape)
+    for array in (x, residual, weight, dy):
+        array.flags.writeable = False
+    y, residuals = add_layer_norm.forward(x, residual, weight)
+
+    def vjp(*into):
+        return add_layer_norm.vjp(
+            (dy, None), y, x, residual, weight, residuals=residuals, wanted=(True,) * 3, into=(*into, None)
+        )
+
+    want = vjp(None, None)[0]
+    for add in (False, True):
+        buffers = np.full(shape, np.nan), np.full(shape, np.nan)
+        dx, dresidual, _ = vjp((buffers[0], False), (buffers[1], add))
+        assert (dx is buffers[0] and dresidual is buffers[1]) == (not add)
+        np.testing.assert_array_equal(dx, want)
+        np.testing.assert_array_equal(dresidual, want)

@@ -304,3 +304,16 @@ def test_norms(dtype: Any, kernels: str, near: Any) -> None:
     dx = hg.grad(lambda x: hg.sum(hg.layer_norm(x, weight, bias, eps=eps) ** 2))(same)
     near(dx, np.stack([(by_row - by_row.mean()) / np.sqrt(eps)] * 2), units=64)
     near(hg.rms_norm(same * 0.0, weight), np.zeros((2, 5)))
+
+
+@answers("`generate` with a GPT beyond its context")
+def test_the_window_moves_on() -> None:
+    """Behind its context a model sees the last block_size tokens as a text of their own."""
+    hg.manual_seed(0)
+    model = hg.models.GPT(hg.models.GPTConfig(7, 4, 1, 1, 8)).astype(np.float64)
+    ids, reader = np.array([1, 2, 3, 4, 5, 6, 0]), model.reader()
+    with hg.no_grad():
+        for end in range(1, 8):
+            got = reader.read(ids[end - 1 : end])
+            want = model(ids[None, max(0, end - 4) : end])[0, -1].numpy()
+            np.testing.assert_allclose(got, want, rtol=0, atol=1e-14)
