@@ -20,12 +20,15 @@ from importlib import import_module
 from types import ModuleType, SimpleNamespace
 from typing import Any, get_args
 
+from numpy import ndarray
+
 from ..reference import table as t
 from ..reference.op import Op
 from . import environment
 from .tensor import KERNELS
 
 CPU: dict[Op, str] = {
+    t.ADD: "add",
     t.ADD_LAYER_NORM: "add_layer_norm",
     t.ATTENTION: "attention",
     t.CROSS_ENTROPY: "cross_entropy",
@@ -40,6 +43,7 @@ CPU: dict[Op, str] = {
     t.LOG_SOFTMAX: "log_softmax",
     t.LSTM: "lstm",
     t.MATMUL: "matmul",
+    t.MULTIPLY: "multiply",
     t.PACKED_ATTENTION: "packed_attention",
     t.RELU: "relu",
     t.RMS_NORM: "rms_norm",
@@ -83,7 +87,8 @@ class _Lazy:
         self.pair: Any = None
 
     def accepts(self, *arrays: Any, **params: Any) -> bool:
-        if arrays[0].size < SMALLEST or arrays[0].dtype.kind != "f":
+        first = arrays[0]
+        if type(first) is not ndarray or first.size < SMALLEST or first.dtype.kind != "f":
             return False
         if self.pair is None:
             pair: Any = kernel(self.op)
@@ -96,7 +101,7 @@ def use_kernels(mode: str) -> Iterator[Counter[str]]:
     """Inside it rows run by kernels as `mode` says; gives a Counter of forward and backward kernel calls by row.
 
     "auto": where a kernel accepts the arrays and they are not tiny. "off": formulas only. "force": every row that has a
-    kernel must run by it, whatever the size; RuntimeError where it does not accept the arrays.
+    kernel must run by it, whatever the size; RuntimeError where it does not accept the arrays (unless it is PARTIAL).
     """
     before = dict(KERNELS)
     calls: Counter[str] = Counter()
@@ -123,6 +128,8 @@ def _pairs(mode: str, calls: Counter[str] | None) -> dict[Op, Any]:
 def _forced(op: Op, pair: Any) -> Any:
     def accepts(*arrays: Any, **params: Any) -> bool:
         if not pair.accepts(*arrays, **params):
+            if getattr(pair, "PARTIAL", False):
+                return False
             shapes = ", ".join(f"{a.dtype.name} {a.shape}" for a in arrays if hasattr(a, "shape"))
             raise RuntimeError(f"{op.name}: kernels are forced, but there is none for {shapes} with {params}")
         return True

@@ -49,11 +49,15 @@ def test_the_version_the_script_and_the_dependencies() -> None:
     assert PROJECT["project"]["version"] == handgrad.__version__
     module, function = PROJECT["project"]["scripts"]["handgrad"].split(":")
     assert callable(getattr(import_module(module), function))
-    extras = [d for extra, names in PROJECT["project"]["optional-dependencies"].items() if extra != "peers" for d in names]
+    extras = [
+        d for extra, names in PROJECT["project"]["optional-dependencies"].items() if extra != "peers" for d in names
+    ]
     named = {re.split(r"[>=<]", d)[0].replace("-", "_") for d in [*PROJECT["project"]["dependencies"], *extras]}
     sources = "\n".join(p.read_text() for room in ROOMS for p in (ROOT / room).rglob("*.py"))
     imported = set(re.findall(r"^\s*(?:from|import) ([a-z]\w*)[ .\n]", sources, re.MULTILINE)) - sys.stdlib_module_names
-    wanted = {name for name in imported if importlib.util.find_spec(name) and name != "handgrad"} - {"llvmlite"}  # numba's
+    wanted = {name for name in imported if importlib.util.find_spec(name) and name != "handgrad"} - {
+        "llvmlite"
+    }  # numba's
     assert wanted <= named | {"cupy"}, f"imported, but no dependency: {wanted - named}"  # its wheels have other names
     assert (ROOT / "py.typed").exists()
 

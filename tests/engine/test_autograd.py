@@ -175,7 +175,8 @@ def test_kernels_and_formulas_agree_for_every_layout_of_the_cotangent(name: str)
             y, found = leaves(name)
             total = reduce(y)
             total.backward(retain_graph=True)
-            assert calls == {f"{name} forward": 1, f"{name} backward": 1}
+            of_this_row = {call: n for call, n in calls.items() if call.startswith(f"{name} ")}
+            assert of_this_row == {f"{name} forward": 1, f"{name} backward": 1}
             for got, want in zip(found, wanted, strict=True):
                 scale = max(1.0, float(np.abs(want.grad.numpy()).max()))
                 assert np.abs(got.grad.numpy() - want.grad.numpy()).max() <= 1e-12 * scale
