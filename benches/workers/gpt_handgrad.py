@@ -1,4 +1,4 @@
-"""handgrad's side of gpt_step.py and nanogpt_quality.py: settled threads and malloc, kernels, AdamW that clips in its pass."""
+"""handgrad's side of gpt_step.py, memory.py and nanogpt_quality.py: settled threads and malloc, kernels, AdamW that clips in its pass."""
 
 from __future__ import annotations
 
@@ -15,22 +15,33 @@ from handgrad.engine import process
 class Side:
     """A model and its optimizer, between requests."""
 
-    def start(self, threads: int, seed: int = 0) -> dict[str, Any]:
-        """Settle the process, then load NumPy and handgrad; the model's weights come from `seed`."""
-        process.settle(threads)
-        process.join_pools()
+    def start(self, threads: int, seed: int = 0, size: str = "nanogpt", settled: bool = True) -> dict[str, Any]:
+        """Load NumPy and handgrad, and make a model whose weights come from `seed`.
+
+        settled: as the command line does it, before NumPy; otherwise as `import handgrad` in somebody's program does.
+        """
+        if settled:
+            process.settle(threads)
+            process.join_pools()
+        import gpt_sizes
         import nanogpt as n
 
         import handgrad as hg
 
-        self.hg, self.n = hg, n
-        config = hg.models.GPTConfig(n.VOCAB, n.BLOCK, n.LAYERS, n.HEADS, n.WIDTH, bias=False)
+        self.hg, self.n, self.sizes = hg, n, gpt_sizes
+        self.make(size, seed)
+        return {"threads": threads, "process": process.describe(), **process.settings()}
+
+    def make(self, size: str, seed: int = 0) -> None:
+        """A model of this size, its optimizer and its batches."""
+        hg, n, s = self.hg, self.n, self.sizes.SIZES[size]
+        config = hg.models.GPTConfig(s.vocab, s.context, s.layers, s.heads, s.width, bias=s.bias)
         self.model = hg.models.GPT(config, generator=hg.Generator(seed))
         self.optimizer = hg.optim.AdamW(
             self.model.parameter_groups(n.WEIGHT_DECAY), lr=n.LR, betas=n.BETAS, max_norm=n.CLIP
         )
-        self.batches = itertools.cycle(n.random_batches(64))
-        return {"threads": threads, "process": process.describe(), **process.settings()}
+        self.first = s.batches(1)[0]
+        self.batches = itertools.cycle(s.batches(64))
 
     def save_weights(self, path: str) -> None:
         """The state dict as an npz file."""
@@ -43,7 +54,7 @@ class Side:
         """Loss on the first random batch; its gradients, under the parameters' names, go into an npz file."""
         import numpy as np
 
-        loss = self.model.loss(*self.n.random_batches(1)[0])
+        loss = self.model.loss(*self.first)
         loss.backward()
         arrays: dict[str, Any] = {
             name: p.grad.numpy() for name, p in self.model.named_parameters() if p.grad is not None
@@ -63,6 +74,15 @@ class Side:
     def block(self, seconds: float) -> list[tuple[float, float]]:
         """Training steps for about `seconds`."""
         return timed_block(lambda: self.step(*next(self.batches)), seconds)
+
+    def grown(self, size: str, steps: int) -> dict[str, int]:
+        """How far memory grows at most while a model of this size is made and trained for some steps, in bytes."""
+        del self.model, self.optimizer
+        before, _ = self.sizes.resident()
+        self.make(size)
+        for _ in range(steps):
+            self.step(*next(self.batches))
+        return {"before": before, "peak": self.sizes.resident()[1]}
 
     # ---- for nanogpt_quality.py
 
@@ -128,4 +148,4 @@ class Side:
 
 if __name__ == "__main__":
     side = Side()
-    serve({name: getattr(side, name) for name in ("start", "save_weights", "gradients", "block", "inputs", "train")})
+    serve({name: getattr(side, name) for name in ("start", "save_weights", "gradients", "block", "grown", "inputs", "train")})

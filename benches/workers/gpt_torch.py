@@ -1,4 +1,4 @@
-"""PyTorch's side of gpt_step.py and nanogpt_quality.py: eager (or torch.compile), fused AdamW, scaled_dot_product_attention.
+"""PyTorch's side of gpt_step.py, memory.py and nanogpt_quality.py: eager (or torch.compile), fused AdamW, scaled_dot_product_attention.
 
 malloc and spinning are set by the environment in which the parent starts this process; it tries several and takes the best.
 """
@@ -11,6 +11,7 @@ import sys
 import time
 from typing import Any
 
+import gpt_sizes
 import nanogpt as n
 import numpy as np
 import torch
@@ -21,17 +22,23 @@ from torch_gpt import TorchGPT, adamw
 class Side:
     """A model and its optimizer, between requests."""
 
-    def start(self, threads: int, compile: bool = False) -> dict[str, Any]:
+    def start(self, threads: int, compile: bool = False, size: str = "nanogpt") -> dict[str, Any]:
         """Threads, a model (its weights come with `load_weights`), its optimizer."""
         torch.set_num_threads(threads)
-        self.model = TorchGPT(n.VOCAB, n.BLOCK, n.LAYERS, n.HEADS, n.WIDTH)
-        self.optimizer = adamw(self.model, n.LR, n.BETAS, n.WEIGHT_DECAY)
-        self.loss = torch.compile(self.model.loss) if compile else self.model.loss
-        batches = [(torch.from_numpy(x), torch.from_numpy(y)) for x, y in n.random_batches(64)]
-        self.batches = itertools.cycle(batches)
+        self.compile = compile
+        self.make(size)
         names = ("MALLOC_MMAP_THRESHOLD_", "MALLOC_TRIM_THRESHOLD_", "GOMP_SPINCOUNT")
         environ = {name: os.environ[name] for name in names if name in os.environ}
         return {"threads": torch.get_num_threads(), "torch": torch.__version__, "compile": compile, "environ": environ}
+
+    def make(self, size: str) -> None:
+        """A model of this size, its optimizer and its batches."""
+        s = gpt_sizes.SIZES[size]
+        self.model = TorchGPT(s.vocab, s.context, s.layers, s.heads, s.width, bias=s.bias)
+        self.optimizer = adamw(self.model, n.LR, n.BETAS, n.WEIGHT_DECAY)
+        self.loss = torch.compile(self.model.loss) if self.compile else self.model.loss
+        self.first, *_ = batches = [(torch.from_numpy(x), torch.from_numpy(y)) for x, y in s.batches(64)]
+        self.batches = itertools.cycle(batches)
 
     def load_weights(self, path: str) -> None:
         """The weights of an npz file that handgrad's side saved."""
@@ -39,8 +46,7 @@ class Side:
 
     def gradients(self, path: str) -> float:
         """Loss on the first random batch; its gradients, under the parameters' names, go into an npz file."""
-        x, y = n.random_batches(1)[0]
-        loss = self.loss(torch.from_numpy(x), torch.from_numpy(y))
+        loss = self.loss(*self.first)
         loss.backward()
         np.savez(path, **{name: p.grad.numpy() for name, p in self.model.named_parameters() if p.grad is not None})
         self.optimizer.zero_grad(set_to_none=True)
@@ -58,6 +64,15 @@ class Side:
     def block(self, seconds: float) -> list[tuple[float, float]]:
         """Training steps for about `seconds`."""
         return timed_block(lambda: self.step(*next(self.batches)), seconds)
+
+    def grown(self, size: str, steps: int) -> dict[str, int]:
+        """How far memory grows at most while a model of this size is made and trained for some steps, in bytes."""
+        del self.model, self.optimizer, self.loss
+        before, _ = gpt_sizes.resident()
+        self.make(size)
+        for _ in range(steps):
+            self.step(*next(self.batches))
+        return {"before": before, "peak": gpt_sizes.resident()[1]}
 
     def train(self, inputs: str, label: str) -> dict[str, Any]:
         """A whole run of nanogpt_quality.py on the weights and batches of `inputs`: final losses and seconds."""
@@ -95,4 +110,4 @@ class Side:
 
 if __name__ == "__main__":
     side = Side()
-    serve({name: getattr(side, name) for name in ("start", "load_weights", "gradients", "block", "train")})
+    serve({name: getattr(side, name) for name in ("start", "load_weights", "gradients", "block", "grown", "train")})
