@@ -12,13 +12,10 @@ from typing import Any
 
 import numpy as np
 
-from .attention_core import (
-    attention_forward_02_tiled,
-    attention_forward_03_threads,
-    attention_vjp_02_tiled,
-    attention_vjp_03_threads,
-)
+from .attention_core import attention_forward_05_registers, attention_forward_06_threads
+from .attention_core_vjp import attention_vjp_05_registers, attention_vjp_06_threads
 from .jit import FLOATS, frozen, jit, lent
+from .tile import ROWS, VECTOR_BYTES
 
 # Letters: B batch, H query heads, G key heads, T queries, S keys, D head_dim, N = B * H.
 MAX_HEAD_DIM = 256
@@ -114,22 +111,40 @@ def reach(T: int, S: int, causal: bool, window: int | None = None) -> tuple[int,
     return side, 0 if causal else side
 
 
+UNITS = 16
+"""Units of work wanted at least, so that every thread has some: where heads are fewer, each is cut into blocks."""
+
+BLOCK = 128
+"""Fewest queries, or keys, of a block: rows that all units read are packed for each of them."""
+
+
+def blocks(heads: int, length: int) -> int:
+    """How many blocks of queries, or keys, a head is cut into. It depends on the problem alone."""
+    return max(1, min(length // BLOCK, -(-UNITS // heads)))
+
+
 def run_forward(places: tuple, sizes: tuple, reach: tuple, masks: np.ndarray, scale: Any, lse: np.ndarray) -> None:
-    """Rung 03, or 02 where there is one head only. places: q, k, v, y; sizes: H, G, T, S, D."""
-    if lse.shape[0] == 1:
-        attention_forward_02_tiled(*places, sizes, reach, masks, scale, lse, 0)
+    """Rung 06, or 05 where there is one unit only. places: q, k, v, y; sizes: H, G, T, S, D."""
+    parts = blocks(lse.shape[0], sizes[2])
+    if lse.shape[0] * parts == 1:
+        attention_forward_05_registers(*places, sizes, reach, masks, scale, lse, 0, 1)
     else:
-        attention_forward_03_threads(*places, sizes, reach, masks, scale, lse)
+        attention_forward_06_threads(*places, sizes, reach, masks, scale, lse, parts)
 
 
 def run_vjp(
     places: tuple, sizes: tuple, reach: tuple, masks: np.ndarray, scale: Any, lse: np.ndarray, want: tuple, add: tuple
 ) -> None:
-    """Rung 03, or 02 where there is one key head only. places: dy, y, q, k, v, dq, dk, dv; sizes: H, G, T, S, D."""
-    if lse.shape[0] // sizes[0] * sizes[1] == 1:
-        attention_vjp_02_tiled(*places, sizes, reach, masks, scale, lse, want, add, 0)
+    """Rung 06, or 05 where there is one unit only. places: dy, y, q, k, v, dq, dk, dv; sizes: H, G, T, S, D."""
+    H, G, T, S, D = sizes
+    heads = lse.shape[0] // H * G
+    cut, lanes = blocks(heads, S), VECTOR_BYTES // lse.itemsize
+    several = want[0] and cut > 1
+    parts = np.empty((heads * cut, H // G, -(-T // ROWS) * ROWS * -(-D // lanes) * lanes) if several else (0, 0, 0), lse.dtype)
+    if heads * cut == 1:
+        attention_vjp_05_registers(*places, sizes, reach, masks, scale, lse, want, add, parts, 0, 1)
     else:
-        attention_vjp_03_threads(*places, sizes, reach, masks, scale, lse, want, add)
+        attention_vjp_06_threads(*places, sizes, reach, masks, scale, lse, want, add, parts, cut)
 
 
 def _key_mask(mask: np.ndarray | None, batch: int) -> np.ndarray:
