@@ -14,7 +14,9 @@ import numpy as np
 
 from .attention_core import attention_forward_05_registers, attention_forward_06_threads
 from .attention_core_vjp import attention_vjp_05_registers, attention_vjp_06_threads
+from .attention_few_queries import FEW, attention_forward_few_queries, attention_forward_few_queries_threads
 from .jit import FLOATS, frozen, jit, lent
+from .threads import PARALLEL_WORK
 from .tile import ROWS, VECTOR_BYTES
 
 # Letters: B batch, H query heads, G key heads, T queries, S keys, D head_dim, N = B * H.
@@ -118,18 +120,37 @@ BLOCK = 128
 """Fewest queries, or keys, of a block: rows that all units read are packed for each of them."""
 
 
+NEAR = 32
+"""Bytes of keys, and as many of values, that a thread reads in a nanosecond where they lie in a cache."""
+
+
 def blocks(heads: int, length: int) -> int:
     """How many blocks of queries, or keys, a head is cut into. It depends on the problem alone."""
     return max(1, min(length // BLOCK, -(-UNITS // heads)))
 
 
 def run_forward(places: tuple, sizes: tuple, reach: tuple, masks: np.ndarray, scale: Any, lse: np.ndarray) -> None:
-    """Rung 06, or 05 where there is one unit only. places: q, k, v, y; sizes: H, G, T, S, D."""
-    parts = blocks(lse.shape[0], sizes[2])
+    """By what is fastest for these sizes. places: q, k, v, y; sizes: H, G, T, S, D."""
+    T = sizes[2]
+    if T <= FEW:
+        few_queries(places, sizes, reach, masks, scale, lse)
+        return
+    parts = blocks(lse.shape[0], T)
     if lse.shape[0] * parts == 1:
         attention_forward_05_registers(*places, sizes, reach, masks, scale, lse, 0, 1)
     else:
         attention_forward_06_threads(*places, sizes, reach, masks, scale, lse, parts)
+
+
+def few_queries(places: tuple, sizes: tuple, reach: tuple, masks: np.ndarray, scale: Any, lse: np.ndarray) -> None:
+    """The same for any number of queries by the kernel for few of them."""
+    H, G, T, S, D = sizes
+    heads = lse.shape[0] // H * G
+    cut = blocks(heads, S)
+    parts = np.empty((heads * cut, H // G * T, D + 2), lse.dtype)
+    small = heads * S * D * lse.itemsize < NEAR * PARALLEL_WORK  # bytes of k
+    run = attention_forward_few_queries if small else attention_forward_few_queries_threads
+    run(*places, sizes, reach, masks, scale, lse, parts, cut)
 
 
 def run_vjp(
