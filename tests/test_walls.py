@@ -145,6 +145,7 @@ def test_only_the_table_of_kernels_and_their_direct_users_name_kernels() -> None
         name(p) for p in FILES if name(p).startswith("engine/") and any(m.startswith("kernels") for m, _ in found(p))
     }
     assert users == {
+        "engine/cli/check_cuda.py",
         "engine/kernel_table.py",
         "engine/models/glove.py",
         "engine/optim/adamw.py",

@@ -84,10 +84,19 @@ def check(
     isolated: Annotated[
         bool, typer.Option("--isolated", help="Each version in its own process: one that crashes stops nothing.")
     ] = False,
+    backend: Annotated[
+        str | None, typer.Option(help="cuda-on-cpu: every rung of the CUDA kernels instead, run on this CPU.")
+    ] = None,
 ) -> None:
     """Hold every formula and kernel to its definition, its derivatives and its laws; planted mistakes must be found."""
     from . import check as command
 
+    if backend is not None:
+        from . import check_cuda
+
+        others = {"--trials": trials, "--details": details, "--mutants": mutants, "--isolated": isolated}
+        _exit(check_cuda.run(ops or [], backend=backend, seed=seed, others=[name for name, on in others.items() if on]))
+        return
     _exit(command.run(ops or [], trials=trials, seed=seed, detailed=details, isolated=isolated, mutate=mutants))
 
 

@@ -1,0 +1,161 @@
+"""`handgrad check --backend cuda-on-cpu [OP...]`: every rung of the CUDA ladders, run on this CPU, against its formula."""
+
+from __future__ import annotations
+
+import time
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from rich.console import Console
+
+from ...kernels.cuda.ladders import LADDERS, rung
+from ...kernels.cuda.on_cpu.compiler import CompileError, compiler
+from ...kernels.cuda.on_cpu.kernel import SCHEDULES, KernelError, running
+from ...reference.op import Op, Sample
+from ...reference.table import BY_NAME
+from .. import ops as _ops  # noqa: F401  (gives Tensor its namespace)
+from ..errors import UserError
+from ..testing import CheckError, kernels, safety, shapes
+from ..testing.case import Case
+from ..testing.draw import larger_sample, random_sample
+from ..testing.report import Report
+from ..testing.subject import of_kernel
+from .check import find
+from .coverage import BAD, Line, error
+
+BACKEND = "cuda-on-cpu"
+SAMPLES = 4
+TRIES = 500  # a kernel may accept few of the inputs that a row allows
+
+
+def run(names: list[str], *, backend: str = BACKEND, seed: int = 0, others: Sequence[str] = ()) -> int:
+    """Prints a line for each rung of the named operations, or of all; returns the exit code: 0, or 1 where one failed.
+
+    others: options of `handgrad check` that were given and say nothing here. Raises UserError for these, for another
+    backend, a negative seed, an operation without CUDA kernels, and where there is no compiler.
+    """
+    if backend != BACKEND:
+        raise UserError(f"there is no backend called {backend!r} to check; there is {BACKEND}")
+    if others:
+        raise UserError(f"{' and '.join(others)} cannot be used with --backend {BACKEND}")
+    if seed < 0:
+        raise UserError(f"--seed is {seed}, but it must be at least 0")
+    for name in names:
+        if find(name).name not in LADDERS:
+            raise UserError(f"{name} has no CUDA kernels; there are some for {', '.join(LADDERS)}")
+    try:
+        compiler()
+    except OSError as missing:
+        raise UserError(str(missing)) from None
+    out = Console(highlight=False) if Console().is_terminal else Console(width=100, highlight=False)
+    start, lines = time.perf_counter(), []
+    with Console(stderr=True).status("starting") as status:
+        for operation in names or LADDERS:
+            for name in LADDERS[operation]:
+                status.update(f"checking {operation} {name}")
+                lines.append(_line(BY_NAME[operation], name, seed))
+    for text in _table(lines):
+        out.print(text, soft_wrap=True, style="bold red" if text.endswith(BAD[0]) else None)
+    for line in lines:
+        if line.sentence:
+            out.print(f"{line.op.name} [{line.version}] FAILED: {line.sentence}", markup=False, soft_wrap=True)
+    failed = sum(not line.passed for line in lines)
+    verdict = f"{failed} FAILED" if failed else "all passed"
+    out.print(
+        f"{len({line.op.name for line in lines})} operations in {len(lines)} rungs: {verdict}; every launch under "
+        f"{len(SCHEDULES)} schedules, one sample of each also under AddressSanitizer; {time.perf_counter() - start:.0f} s",
+        soft_wrap=True,
+    )
+    return 1 if failed else 0
+
+
+def _table(lines: list[Line]) -> list[str]:
+    """A line for each rung: the worst error of its value and of its gradients, in float32."""
+    cells: list[tuple[str, ...]] = [("operation", "rung", "value", "gradient", "")]
+    for line in lines:
+        checks = line.report.checks if line.report else {}
+        errors = (error(checks.get(name)) for name in ("value float32", "gradient float32"))
+        cells.append((line.op.name, line.version, *errors, "pass" if line.passed else BAD[0]))
+    sizes = [max(map(len, column)) for column in zip(*cells, strict=True)]
+    cells.insert(1, tuple("-" * n for n in sizes))
+    return ["  ".join(cell.ljust(n) for cell, n in zip(row, sizes, strict=True)).rstrip() for row in cells]
+
+
+def _line(op: Op, name: str, seed: int) -> Line:
+    try:
+        with warnings.catch_warnings(action="ignore", category=RuntimeWarning):
+            return Line(op, name, check_rung(op, rung(op.name, name), name, seed))
+    except CheckError as wrong:
+        return Line(op, name, None, str(wrong), wrong.check)
+    except (KernelError, CompileError) as wrong:
+        return Line(op, name, None, str(wrong))
+    except Exception as mistake:  # a launcher that raises has failed; the others are still worth a look
+        return Line(op, name, None, f"{type(mistake).__name__}: {mistake}")
+
+
+@dataclass(frozen=True)
+class Single:
+    """A float32 pair for checks that move their inputs in float64: those are rounded, everything else goes through."""
+
+    pair: Any
+
+    def accepts(self, *xs: Any, **params: Any) -> bool:
+        return self.pair.accepts(*map(_single, xs), **params)
+
+    def forward(self, *xs: Any, **params: Any) -> Any:
+        return self.pair.forward(*map(_single, xs), **params)
+
+    def vjp(self, dy: Any, y: Any, *xs: Any, **more: Any) -> Any:
+        return self.pair.vjp(_single(dy), _single(y), *map(_single, xs), **more)
+
+
+def _single(a: Any) -> Any:
+    return a.astype(np.float32) if isinstance(a, np.ndarray) and a.dtype == np.float64 else a
+
+
+def check_rung(op: Op, pair: Any, name: str, seed: int) -> Report:
+    """A pair that computes in float32 alone: the row's samples, random ones and larger ones against the formula in
+    longdouble; then the promises of the contract. Raises CheckError, or what a launch raises.
+    """
+    report = Report(op.name, seed)
+    subject = of_kernel(op, Single(pair), name)
+    for number, sample in enumerate(_samples(op, pair, seed)):
+        rng = np.random.default_rng([seed, number])
+        repeat = f"handgrad check --backend {BACKEND} {op.name}"
+        wide = Case(subject, sample.inputs, dict(sample.params), rng, report, f"{repeat}: {sample.why}")
+        with np.errstate(all="ignore"), ExitStack() as stack:
+            if number == 0:
+                stack.enter_context(running(("forward",), sanitize=True))
+            kernels.agreement(wide, np.float32)
+            if sample.why == "random":
+                narrow = Case(subject, wide.at(np.float32), dict(sample.params), rng, report, wide.repeat)
+                for check in (
+                    kernels.contract,
+                    kernels.nan,
+                    safety.purity,
+                    safety.wanted,
+                    safety.strides,
+                    shapes.zero_size,
+                ):
+                    check(narrow)
+    return report
+
+
+def _samples(op: Op, pair: Any, seed: int) -> Iterator[Sample]:
+    """Larger ones first, then random ones, then the row's own; only those that the kernel takes."""
+
+    def accepted(sample: Sample | None) -> bool:
+        return sample is not None and pair.accepts(*map(_single, sample.inputs), **sample.params)
+
+    for draw, why in ((lambda rng: larger_sample(op, rng), "larger"), (lambda rng: random_sample(op, rng), "random")):
+        found = 0
+        for attempt in range(TRIES):
+            sample = draw(np.random.default_rng([seed, attempt]))
+            if found < SAMPLES and sample is not None and accepted(sample):
+                found += 1
+                yield Sample(sample.inputs, sample.params, why)
+    yield from filter(accepted, op.samples)

@@ -1,0 +1,1 @@
+// An ordinary .cu includes <cuda_fp16.h>. What it declares is in launch.hpp, which is read before.

@@ -1,0 +1,129 @@
+"""From kernels to pairs: what the launchers of ladders that look alike have in common. The contract is kernels/README.md's.
+
+    Product       c = a b; both gradients are products again, of transposed copies (which cost M K + K N beside M K N)
+    Rows          each row of the last axis by itself
+    Elementwise   y_i = f(x_i)
+
+A gradient is always written to fresh memory: no launcher takes an offer of `into`. Arrays are NumPy's or CuPy's.
+"""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from .launch import Kernel, blocks, empty, laid
+
+FLOAT32 = np.dtype(np.float32)
+
+
+@dataclass(frozen=True)
+class Product:
+    """A kernel(c, a, b, M, K, N) with a block of threads for each tile (rows, columns) of c.
+
+    rows_first: blockIdx.x counts tiles of rows, not of columns (rung 01 does).
+    """
+
+    kernel: Kernel
+    tile: tuple[int, int]
+    block: tuple[int, ...]
+    rows_first: bool = False
+
+    def accepts(self, x1: Any, x2: Any) -> bool:
+        return x1.dtype == x2.dtype == FLOAT32 and x1.ndim == x2.ndim == 2 and x1.shape[1] == x2.shape[0]
+
+    def multiply(self, a: Any, b: Any) -> Any:
+        """c (M, N) of a (M, K) and b (K, N)."""
+        (M, K), N = a.shape, b.shape[1]
+        c = empty((M, N), a)
+        if c.size:
+            down, across = blocks(M, self.tile[0]), blocks(N, self.tile[1])
+            grid = (down, across) if self.rows_first else (across, down)
+            self.kernel(grid, self.block, (c, laid(a), laid(b), np.int32(M), np.int32(K), np.int32(N)))
+        return c
+
+    def forward(self, x1: Any, x2: Any) -> tuple[Any, None]:
+        return self.multiply(x1, x2), None
+
+    def vjp(self, dy: Any, y: Any, x1: Any, x2: Any, *, residuals: None, wanted: Any, into: Any) -> tuple:
+        """dx1 = dy x2^T, dx2 = x1^T dy."""
+        return self.multiply(dy, x2.T) if wanted[0] else None, self.multiply(x1.T, dy) if wanted[1] else None
+
+
+Launch = Callable[[int, int], tuple[tuple[int, ...], tuple[int, ...]]]
+
+
+def thread_per_row(threads: int) -> Launch:
+    """(grid, block) of R rows of N numbers."""
+    return lambda R, N: ((blocks(R, threads),), (threads,))
+
+
+def warp_per_row(warps: int) -> Launch:
+    return lambda R, N: ((blocks(R, warps),), (32 * warps,))
+
+
+def block_per_row(threads: int) -> Launch:
+    return lambda R, N: ((R,), (threads,))
+
+
+@dataclass(frozen=True)
+class Rows:
+    """forward_kernel(y, x, R, N) and vjp_kernel(dx, dy, y, R, N), which both get the grid that `launch` says."""
+
+    forward_kernel: Kernel
+    vjp_kernel: Kernel
+    launch: Launch
+
+    def accepts(self, x: Any, *, axis: int = -1) -> bool:
+        return x.dtype == FLOAT32 and x.ndim >= 1 and axis in (-1, x.ndim - 1)
+
+    def forward(self, x: Any, *, axis: int = -1) -> tuple[Any, None]:
+        y = empty(x.shape, x)
+        self._run(self.forward_kernel, y, x)
+        return y, None
+
+    def vjp(self, dy: Any, y: Any, x: Any, *, residuals: None, wanted: Any, into: Any, axis: int = -1) -> tuple:
+        if not wanted[0]:
+            return (None,)
+        dx = empty(y.shape, y)
+        self._run(self.vjp_kernel, dx, dy, y)
+        return (dx,)
+
+    def _run(self, kernel: Kernel, result: Any, *given: Any) -> None:
+        if result.size:
+            N = result.shape[-1]
+            R = result.size // N
+            kernel(*self.launch(R, N), (result, *map(laid, given), np.int32(R), np.int32(N)))
+
+
+@dataclass(frozen=True)
+class Elementwise:
+    """forward_kernel(y, x, n) and vjp_kernel(dx, dy, x, n); a block of `threads` is for `each` elements a thread."""
+
+    forward_kernel: Kernel
+    vjp_kernel: Kernel
+    threads: int = 256
+    each: int = 1
+
+    def accepts(self, x: Any) -> bool:
+        return x.dtype == FLOAT32
+
+    def forward(self, x: Any) -> tuple[Any, None]:
+        y = empty(x.shape, x)
+        self._run(self.forward_kernel, y, x)
+        return y, None
+
+    def vjp(self, dy: Any, y: Any, x: Any, *, residuals: None, wanted: Any, into: Any) -> tuple:
+        if not wanted[0]:
+            return (None,)
+        dx = empty(x.shape, x)
+        self._run(self.vjp_kernel, dx, dy, x)
+        return (dx,)
+
+    def _run(self, kernel: Kernel, result: Any, *given: Any) -> None:
+        n = math.prod(result.shape)
+        if n:
+            grid = (blocks(n, self.threads * self.each),)
+            kernel(grid, (self.threads,), (result, *map(laid, given), np.int32(n)))
