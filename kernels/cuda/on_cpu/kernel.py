@@ -9,6 +9,7 @@ a race (or a floating-point atomic, whose order shows in the last bits just as a
 
 import ctypes
 import math
+import re
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -20,15 +21,13 @@ from typing import Any
 import numpy as np
 
 from .compiler import compiled
+from .memory import Memory, same
 from .sanitizer import run_sanitized
 from .source import kernels
 
 SCHEDULES = {"forward": 0, "reverse": 1, "greedy": 2, "greedy reverse": 3, "random 1": 4, "random 2": 5}
 """Who runs next, wherever there is a choice: the first thread, the last one, one warp as far as it gets, anyone. The numbers
 are block.hpp's."""
-
-GUARD = 256
-"""Bytes before and after each array that no kernel may write."""
 
 MOST_SHARED = 227 * 1024
 SHARED_WITHOUT_ASKING = 48 * 1024
@@ -105,7 +104,7 @@ class Kernel:
         first: list[np.ndarray | None] = []
         names = _chosen.get()
         for name in names:
-            run = self._sanitized if _sanitizing.get() else self._guarded
+            run = self._sanitized if _sanitizing.get() else self._here
             found = run(sizes, arguments, shared_mem, name)
             first = first or found
             self._compare(first, found, names[0], name)
@@ -115,23 +114,36 @@ class Kernel:
 
     # ---- one launch
 
-    def _guarded(self, sizes: Any, arguments: list[Any], shared_mem: int, schedule: str) -> list[np.ndarray | None]:
+    def _here(self, sizes: Any, arguments: list[Any], shared_mem: int, schedule: str) -> list[np.ndarray | None]:
         """What the kernel wrote, for each argument that it may write to; in this process."""
-        library, guarded = self._library, Guarded(arguments)
+        library, memory = self._library, Memory(arguments)
         three = ctypes.c_uint * 3
         with _running:
             failed = library.on_cpu_launch(
-                self._number, three(*sizes[0]), three(*sizes[1]), shared_mem, SCHEDULES[schedule], guarded.parameters()
+                self._number, three(*sizes[0]), three(*sizes[1]), shared_mem, SCHEDULES[schedule], memory.parameters
             )
             said = library.on_cpu_message().decode()
         if failed and said == "interrupted":
             raise KeyboardInterrupt
         if failed:
-            raise KernelError(f"{self.name}: {said} (schedule {schedule})")
-        beyond = guarded.overwritten()
+            raise KernelError(f"{self.name}: {self._located(said, memory)} (schedule {schedule})")
+        beyond = memory.overwritten()
         if beyond is not None:
             raise KernelError(f"{self.name} writes outside of {self.parameters[beyond]} (schedule {schedule})")
-        return [guarded.array(k) if self._written(k) else None for k in range(len(arguments))]
+        return [memory.array(k) if self._written(k) else None for k in range(len(arguments))]
+
+    def _located(self, said: str, memory: Memory) -> str:
+        """A sentence about an address as one about the array that lies beside it."""
+        wild = re.search(r"memory at (0x[0-9a-f]+|\(nil\))", said)
+        if wild is None:
+            return said
+        address = int(wild[1], 16) if wild[1].startswith("0x") else 0
+        near = memory.near(address)
+        if near is None:
+            return said.replace(wild[0], f"{wild[0]}, which is near no array")
+        k, distance = near
+        where = f"{distance} bytes after the end" if distance >= 0 else f"{-distance} bytes before the start"
+        return said.replace(wild[0], f"memory {where} of {self.parameters[k]}")
 
     def _sanitized(self, sizes: Any, arguments: list[Any], shared_mem: int, schedule: str) -> list[np.ndarray | None]:
         """The same, in a process of its own."""
@@ -194,7 +206,7 @@ class Kernel:
         arrays = [(k, a) for k, a in enumerate(checked) if isinstance(a, np.ndarray)]
         for k, a in arrays:
             for j, b in arrays[:k]:
-                if j < k and not _same(a, b) and np.may_share_memory(a, b):
+                if j < k and not same(a, b) and np.may_share_memory(a, b):
                     raise ValueError(
                         f"{self.name}: {self.parameters[j]} and {self.parameters[k]} overlap without being the same"
                     )
@@ -225,56 +237,6 @@ _running = threading.Lock()
 """One launch at a time: a library holds the state of one block."""
 
 
-class Guarded:
-    """Copies of the arguments for one launch, each array between guards of NaN; the same array twice is one copy."""
-
-    def __init__(self, arguments: list[Any]) -> None:
-        self._arguments = arguments
-        self._rooms: list[np.ndarray | None] = []
-        for k, argument in enumerate(arguments):
-            if not isinstance(argument, np.ndarray):
-                self._rooms.append(None)
-                continue
-            twin = next((j for j in range(k) if self._rooms[j] is not None and _same(arguments[j], argument)), None)
-            self._rooms.append(self._room(argument) if twin is None else self._rooms[twin])
-
-    def _room(self, array: np.ndarray) -> np.ndarray:
-        """Bytes that begin at a multiple of 256, as CuPy's memory does."""
-        whole = np.full(array.nbytes + 3 * GUARD, 0xFF, np.uint8)
-        start = -whole.ctypes.data % GUARD
-        room = whole[start : start + array.nbytes + 2 * GUARD]
-        room[GUARD : GUARD + array.nbytes] = array.reshape(-1).view(np.uint8)
-        return room
-
-    def parameters(self) -> Any:
-        """What cuLaunchKernel takes: the address of each argument's value."""
-        self._values = [
-            ctypes.c_void_p(room.ctypes.data + GUARD) if room is not None else ctypes.create_string_buffer(a.tobytes())
-            for room, a in zip(self._rooms, self._arguments, strict=True)
-        ]
-        return (ctypes.c_void_p * len(self._values))(*(ctypes.addressof(value) for value in self._values))
-
-    def array(self, k: int) -> np.ndarray:
-        room, like = self._rooms[k], self._arguments[k]
-        assert room is not None
-        return room[GUARD : GUARD + like.nbytes].view(like.dtype).reshape(like.shape)
-
-    def overwritten(self) -> int | None:
-        """Which argument has a guard that is not what it was."""
-        for k, room in enumerate(self._rooms):
-            if room is not None:
-                end = GUARD + self._arguments[k].nbytes
-                if (room[:GUARD] != 0xFF).any() or (room[end : end + GUARD] != 0xFF).any():
-                    return k
-        return None
-
-
 def _bits(array: np.ndarray) -> np.ndarray:
     """Integers of the same bits: NaN equals itself, -0 is not 0."""
     return array.view(f"u{array.dtype.itemsize}")
-
-
-def _same(a: Any, b: Any) -> bool:
-    if not (isinstance(a, np.ndarray) and isinstance(b, np.ndarray)):
-        return False
-    return a.ctypes.data == b.ctypes.data and a.nbytes == b.nbytes and a.nbytes > 0

@@ -42,7 +42,7 @@ static sigjmp_buf out;
 static void leave(int signal, siginfo_t* information, void*) {
   char a[96];
   if (signal == SIGINT) fail("interrupted");
-  else fail("%s touches the address %p, which is in none of the arrays", place(*self, a, sizeof a), information->si_addr);
+  else fail("%s touches memory at %p", place(*self, a, sizeof a), information->si_addr);
   siglongjmp(out, 1);
 }
 
@@ -74,18 +74,27 @@ static int launch_with(void (*call)(void*), void* argument, const unsigned* grid
   body_argument = argument;
   schedule = chosen;
   dynamic_bytes = shared;
+#ifdef __SANITIZE_ADDRESS__
   void* memory = nullptr;
   if (posix_memalign(&memory, 1024, shared ? shared : 1)) abort();
   dynamic_memory = static_cast<char*>(memory);
-#ifdef __SANITIZE_ADDRESS__
   run_grid({grid[0], grid[1], grid[2]}, {block[0], block[1], block[2]});
+  free(memory);
 #else
+  constexpr size_t MOST = 256 * 1024, FORBIDDEN = 1 << 20;  // the memory of a block lies between pages that raise a signal
+  static char* between = nullptr;
+  if (!between) {
+    void* found = mmap(nullptr, MOST + 2 * FORBIDDEN, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    if (found == MAP_FAILED) abort();
+    between = static_cast<char*>(found) + FORBIDDEN;
+    mprotect(between, MOST, PROT_READ | PROT_WRITE);
+  }
+  dynamic_memory = between + MOST - (shared + 127) / 128 * 128;
   {
     Handlers handlers;
     if (!sigsetjmp(out, 1)) run_grid({grid[0], grid[1], grid[2]}, {block[0], block[1], block[2]});
   }
 #endif
-  free(memory);
   return failed;
 }
 

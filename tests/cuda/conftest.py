@@ -1,0 +1,119 @@
+"""What the tests of the CUDA kernels share: float64 definitions, and one trial of a rung against them."""
+
+import shutil
+from collections.abc import Callable
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+
+EPS = float(np.finfo(np.float32).eps)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Without g++ nothing here can run."""
+    if shutil.which("g++") is None:
+        for item in items:
+            if "tests/cuda" in item.path.as_posix():
+                item.add_marker(pytest.mark.skip(reason="g++ is not installed, which runs CUDA kernels on the CPU"))
+
+
+# ---- float64 definitions: (y, gradients) of inputs and a cotangent
+
+
+def matmul(dy: Any, a: Any, b: Any) -> tuple[Any, tuple[Any, ...]]:
+    return a @ b, (dy @ b.T, a.T @ dy)
+
+
+def softmax(dy: Any, x: Any) -> tuple[Any, tuple[Any, ...]]:
+    e = np.exp(x - x.max(-1, keepdims=True, initial=-np.inf))
+    y = e / e.sum(-1, keepdims=True)
+    return y, (y * (dy - (dy * y).sum(-1, keepdims=True)),)
+
+
+def layer_norm(dy: Any, x: Any, weight: Any, bias: Any) -> tuple[Any, tuple[Any, ...]]:
+    n = max(x.shape[-1], 1)
+    c = x - x.sum(-1, keepdims=True) / n
+    r = 1 / np.sqrt((c * c).sum(-1, keepdims=True) / n + 1e-5)
+    h, g = c * r, dy * weight
+    dx = r * (g - g.sum(-1, keepdims=True) / n - h * (g * h).sum(-1, keepdims=True) / n)
+    return h * weight + bias, (dx, (dy * h).sum(0), dy.sum(0))
+
+
+def rms_norm(dy: Any, x: Any, weight: Any) -> tuple[Any, tuple[Any, ...]]:
+    n = max(x.shape[-1], 1)
+    r = 1 / np.sqrt((x * x).sum(-1, keepdims=True) / n + 1e-6)
+    h, g = x * r, dy * weight
+    return h * weight, (r * (g - h * (g * h).sum(-1, keepdims=True) / n), (dy * h).sum(0))
+
+
+def gelu(dy: Any, x: Any) -> tuple[Any, tuple[Any, ...]]:
+    a, b = np.sqrt(2 / np.pi), 0.044715
+    t = np.tanh(a * (x + b * x**3))
+    return x * (1 + t) / 2, (dy * ((1 + t) / 2 + x * (1 - t * t) / 2 * a * (1 + 3 * b * x * x)),)
+
+
+def silu(dy: Any, x: Any) -> tuple[Any, tuple[Any, ...]]:
+    s = 1 / (1 + np.exp(-x))
+    return x * s, (dy * (s + x * s * (1 - s)),)
+
+
+DEFINITIONS: dict[str, Callable[..., Any]] = {
+    f.__name__: f for f in (matmul, softmax, layer_norm, rms_norm, gelu, silu)
+}
+
+
+def inputs(operation: str, size: tuple[int, ...], rng: np.random.Generator) -> tuple[np.ndarray, ...]:
+    """float32 inputs: size is (M, K, N) of a product, otherwise (rows, length). Scores up to 200: exp needs its shift."""
+
+    def normal(*shape: int) -> np.ndarray:
+        return rng.standard_normal(shape).astype(np.float32)
+
+    if operation == "matmul":
+        M, K, N = size
+        return normal(M, K), normal(K, N)
+    x = normal(*size)
+    if operation == "softmax":
+        return (x * 4 + rng.choice(np.float32([-200, 0, 200]), (size[0], 1)),)
+    vectors = {"layer_norm": 2, "rms_norm": 1}.get(operation, 0)
+    return (x * 2 + (vectors > 1), *(normal(size[1]) for _ in range(vectors)))
+
+
+def hold(got: np.ndarray, want: np.ndarray, length: int, terms: float, what: str) -> None:
+    """|got - want| is at most 8 eps sqrt(length) of the size of what was added up, which `terms` bounds."""
+    assert got.dtype == np.float32 and got.shape == want.shape, what
+    assert np.isfinite(got).all(), f"{what} holds what is not finite"
+    error = float(np.max(np.abs(got - want), initial=0.0))
+    allowed = 8 * EPS * np.sqrt(length) * (terms + float(np.max(np.abs(want), initial=0.0)))
+    assert error <= allowed, f"{what}: error {error:.1e}, allowed {allowed:.1e}"
+
+
+@pytest.fixture(scope="session")
+def trial() -> Callable[[str, Any, tuple[int, ...], int], None]:
+    """trial(operation, pair, size, seed): value and gradients of one random input against float64."""
+
+    def run(operation: str, pair: Any, size: tuple[int, ...], seed: int = 0) -> None:
+        rng = np.random.default_rng([seed, *size])
+        xs = inputs(operation, size, rng)
+        assert pair.accepts(*xs)
+        y, residuals = pair.forward(*xs)
+        dy = rng.standard_normal(y.shape).astype(np.float32)
+        nothing = (None,) * len(xs)
+        grads = pair.vjp(dy, y, *xs, residuals=residuals, wanted=(True,) * len(xs), into=nothing)
+        with np.errstate(all="ignore"):
+            want_y, want_grads = DEFINITIONS[operation](*(a.astype(np.float64) for a in (dy, *xs)))
+        length = max(size, default=1) or 1
+        hold(y, want_y, length, 1.0, "y")
+        for k, (grad, want) in enumerate(zip(grads, want_grads, strict=True)):
+            hold(grad, want, length, 8.0, f"the gradient of input {k}")
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def sizes() -> SimpleNamespace:
+    """Sizes that meet every edge: nothing, one, tails of 4, 32 and of each tile, and more than one block."""
+    products = [(0, 3, 4), (3, 0, 5), (1, 1, 1), (5, 33, 2), (33, 8, 36), (65, 20, 70), (131, 17, 129), (16, 40, 136)]
+    rows = [(0, 3), (2, 0), (1, 1), (3, 5), (130, 33), (7, 64), (70, 100), (3, 1031), (2, 516)]
+    return SimpleNamespace(of=lambda operation: products if operation == "matmul" else rows)

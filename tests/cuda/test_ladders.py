@@ -1,0 +1,57 @@
+"""Every rung of the CUDA ladders by name, run on the CPU under all schedules, against float64."""
+
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import handgrad
+from handgrad.kernels.cuda import softmax_05_registers
+from handgrad.kernels.cuda.ladders import LADDERS, rung
+from handgrad.kernels.cuda.on_cpu.kernel import running
+
+RUNGS = [(operation, name) for operation, names in LADDERS.items() for name in names]
+FOLDER = Path(handgrad.__path__[0], "kernels", "cuda")
+every_rung = pytest.mark.parametrize(("operation", "name"), RUNGS, ids="_".join)
+
+
+@every_rung
+def test_a_rung_gives_the_numbers_of_float64(operation, name, trial, sizes):
+    for size in sizes.of(operation):
+        trial(operation, rung(operation, name), size)
+
+
+@every_rung
+def test_a_rung_touches_nothing_outside_of_its_arrays(operation, name, trial):
+    with running(("forward",), sanitize=True):
+        for size in [(131, 17, 129), (33, 8, 36)] if operation == "matmul" else [(70, 33), (3, 516)]:
+            trial(operation, rung(operation, name), size)
+
+
+def test_rows_longer_than_the_registers_hold(trial):
+    for length in (4096, 4097):
+        trial("softmax", softmax_05_registers, (2, length))
+
+
+@pytest.mark.parametrize("name", LADDERS["softmax"])
+def test_softmax_of_infinities_and_nan(name):
+    x = np.array([[0, -np.inf, 1, 2], [np.nan, 0, 1, 2], [-np.inf] * 4, [0, np.inf, 1, 2]], np.float32)
+    y, _ = rung("softmax", name).forward(x)
+    e = np.exp(np.float32([0, -np.inf, 1, 2]))
+    np.testing.assert_allclose(y[0], e / e.sum(), rtol=1e-6)
+    assert np.isnan(y[1]).all() and np.isnan(y[2]).all()
+    assert np.isnan(y[3, 1])
+
+
+@every_rung
+def test_a_rung_has_a_launcher_a_kernel_file_and_an_idea(operation, name):
+    stem = f"{operation}_{name}"
+    text = (FOLDER / f"{stem}.cu").read_text()
+    assert re.match(rf"// {operation} {name[:2]}, {name[3:].replace('_', ' ')}: \S", text)
+    assert f"{stem}.cu" in rung(operation, name).__doc__.splitlines()[0]
+    assert all(len(line) <= 132 for line in text.splitlines())
+
+
+def test_every_kernel_file_is_a_rung():
+    assert {p.stem for p in FOLDER.glob("*.cu")} == {"_".join(r) for r in RUNGS}
