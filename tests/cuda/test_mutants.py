@@ -35,7 +35,9 @@ HARMLESS = {}
 
 def mutants(stem: str, text: str) -> list[tuple[str, str, int]]:
     code = re.sub(r"//[^\n]*", lambda m: " " * len(m[0]), text)
-    return [(stem, kind, k) for kind, (pattern, _) in MISTAKES.items() for k, _ in enumerate(re.finditer(pattern, code))]
+    return [
+        (stem, kind, k) for kind, (pattern, _) in MISTAKES.items() for k, _ in enumerate(re.finditer(pattern, code))
+    ]
 
 
 def planted(text: str, kind: str, which: int) -> str:
@@ -74,6 +76,11 @@ def test_a_planted_mistake_is_caught(stem, kind, which, trial, sizes, monkeypatc
     text = planted((FOLDER / f"{stem}.cu").read_text(), kind, which)
     caught = fate(trial, sizes, stem, monkeypatch, text)
     assert (caught is None) == ((stem, kind, which) in HARMLESS), caught or "it survived"
+
+
+@pytest.mark.parametrize("stem", RUNGS)
+def test_what_is_not_changed_is_not_caught(stem, trial, sizes, monkeypatch):
+    assert fate(trial, sizes, stem, monkeypatch, (FOLDER / f"{stem}.cu").read_text()) is None
 
 
 def test_every_kind_of_mistake_is_planted_and_few_are_harmless():

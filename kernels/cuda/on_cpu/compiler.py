@@ -19,7 +19,7 @@ from .source import translated
 HERE = Path(__file__).parent
 OPTIONS = (
     "-std=c++17", "-O2", "-g1", "-fno-strict-aliasing", "-ffp-contract=off", "-fvisibility=hidden", "-fno-gnu-unique",
-    "-w", f"-I{HERE}",
+    "-w", f"-I{HERE}", f"-I{HERE.parent}",
 )  # fmt: skip
 """CUDA code reads floats as float4 and as integers, so no strict aliasing; one rounding an operation, as it is written."""
 LIBRARY = ("-shared", "-fPIC", "-fno-semantic-interposition")
@@ -60,7 +60,13 @@ def _temporary() -> Path:
 
 def _digest(path: Path, text: str, options: tuple[str, ...]) -> str:
     digest = hashlib.sha256("\0".join((str(path), text, compiler()[1], *options)).encode())
-    beside = [*HERE.glob("*.h*"), *path.parent.glob("*.cuh"), *path.parent.glob("*.h"), *path.parent.glob("*.hpp")]
+    beside = [
+        *HERE.glob("*.h*"),
+        *HERE.parent.glob("*.cuh"),
+        *path.parent.glob("*.cuh"),
+        *path.parent.glob("*.h"),
+        *path.parent.glob("*.hpp"),
+    ]
     for header in sorted(beside):
         digest.update(header.name.encode() + b"\0" + header.read_bytes())
     return digest.hexdigest()[:20]

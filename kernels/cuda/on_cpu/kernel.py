@@ -15,6 +15,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from functools import cached_property
+from itertools import combinations
 from pathlib import Path
 from typing import Any
 
@@ -204,12 +205,10 @@ class Kernel:
             raise TypeError(f"{self.name} takes {len(self.types)} arguments ({wanted}), but got {len(args)}")
         checked = [self._checked(k, argument) for k, argument in enumerate(args)]
         arrays = [(k, a) for k, a in enumerate(checked) if isinstance(a, np.ndarray)]
-        for k, a in arrays:
-            for j, b in arrays[:k]:
-                if j < k and not same(a, b) and np.may_share_memory(a, b):
-                    raise ValueError(
-                        f"{self.name}: {self.parameters[j]} and {self.parameters[k]} overlap without being the same"
-                    )
+        for (j, a), (k, b) in combinations(arrays, 2):
+            if not same(a, b) and np.may_share_memory(a, b):
+                both = f"{self.parameters[j]} and {self.parameters[k]}"
+                raise ValueError(f"{self.name}: {both} overlap without being the same array")
         return checked
 
     def _checked(self, k: int, given: Any) -> Any:

@@ -80,7 +80,7 @@ static inline __half __float2half(float x) {  // to the nearest, ties to even; b
   if (size >= 65520.0f) return {uint16_t(sign | 0x7c00)};
   int exponent;
   frexpf(size, &exponent);                                      // size in [2^(exponent-1), 2^exponent)
-  if (exponent < -13) return {uint16_t(sign | unsigned(nearbyintf(ldexpf(size, 24))))};  // subnormal
+  if (size == 0.0f || exponent < -13) return {uint16_t(sign | unsigned(nearbyintf(ldexpf(size, 24))))};  // subnormal
   const unsigned fraction = unsigned(nearbyintf(ldexpf(size, 11 - exponent)));           // 1024 .. 2048
   return {uint16_t(sign | ((unsigned(exponent + 14) << 10) + fraction - 1024))};
 }
