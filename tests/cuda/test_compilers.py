@@ -20,7 +20,16 @@ every_source = pytest.mark.parametrize("source", SOURCES, ids=lambda path: path.
 @every_source
 def test_nvcc(source, tmp_path):
     for architecture in ("sm_80", "sm_90a"):
-        command = ["nvcc", "-std=c++17", f"-arch={architecture}", "-cubin", f"-I{FOLDER}", str(source), "-o", str(tmp_path / "k")]
+        command = [
+            "nvcc",
+            "-std=c++17",
+            f"-arch={architecture}",
+            "-cubin",
+            f"-I{FOLDER}",
+            str(source),
+            "-o",
+            str(tmp_path / "k"),
+        ]
         done = subprocess.run([*command, "-Werror", "all-warnings"], capture_output=True, text=True, check=False)
         assert done.returncode == 0, done.stdout + done.stderr
 

@@ -146,8 +146,10 @@ def test_sixteen_bit_types_round_as_numpy_does(name, dtype, to, back):
     rng = np.random.default_rng(0)
     x = np.concatenate([
         rng.integers(0, 2**32, 20000, dtype=np.uint32).view(np.float32), rng.standard_normal(2000).astype(np.float32),
-        np.arange(-70000, 70000, 13, dtype=np.float32), np.float32([0, -0.0, np.inf, -np.inf, np.nan, 65519.9, 65520, 6e-8, 2e-8]),
-        (np.arange(65536, dtype=np.uint32) << 16).view(np.float32), np.arange(65536, dtype=np.uint16).view(np.float16).astype("f"),
+        np.arange(-70000, 70000, 13, dtype=np.float32),
+        np.float32([0, -0.0, np.inf, -np.inf, np.nan, 65519.9, 65520, 6e-8, 2e-8]),
+        (np.arange(65536, dtype=np.uint32) << 16).view(np.float32),
+        np.arange(65536, dtype=np.uint16).view(np.float16).astype("f"),
     ])  # fmt: skip
     with np.errstate(all="ignore"):
         want = x.astype(dtype)
@@ -219,7 +221,7 @@ def test_cp_async_without_a_wait_is_a_race():
         ("if (i < 9) return; __syncthreads();", r"barrier in line 2 is not reached by all: thread .* has ended before it"),
         ("if (i == 63) return; __syncthreads();", r"k: the barrier in line 2 is not reached by all"),
         ("if (i < 16) __syncwarp();\nelse __shfl_sync(~0u, i, 0);", r"divergent warp: .* in line 2 .* in line 3"),
-        ("if (i < 16) __syncwarp(); else __syncthreads();", r"deadlock: thread \(0,0,0\) .* warp in line 2 .* its block in line 2"),
+        ("if (i < 16) __syncwarp(); else __syncthreads();", r"deadlock: thread .* its warp in line 2 .* its block in line 2"),
         ("__shfl_sync(1u, i, 0);", r"in line 2 with mask 0x1, which leaves out its own lane 1"),
         ("y[i + 100000] = 1;", r"touches memory \d+ bytes after the end of y"),
         ("y[i - 5000] = 1;", r"touches memory \d+ bytes before the start of y"),
@@ -277,18 +279,18 @@ def test_the_same_array_twice_is_one_array():
 # ---- what is reported about calls
 
 BAD_CALLS = [
-    (dict(args=lambda y: (y,)), TypeError, r"k takes 2 arguments \(float32\* y, int32 n\), but got 1"),
-    (dict(args=lambda y: (y, 3)), TypeError, r"argument 1 \(n\) is a Python int, but the kernel wants int32: pass np.int32"),
-    (dict(args=lambda y: (y, np.int64(3))), TypeError, r"argument 1 \(n\) is int64, but the kernel wants int32"),
-    (dict(args=lambda y: (y.astype("d"), np.int32(3))), TypeError, r"\(y\) is an array of float64, but the kernel wants float32\*"),
-    (dict(args=lambda y: ([1.0], np.int32(3))), TypeError, r"argument 0 \(y\) is a list, but .* pass an array"),
-    (dict(args=lambda y: (y[::2], np.int32(3))), ValueError, r"has strides \(8,\), but a kernel sees memory as C-contiguous"),
-    (dict(args=lambda y: (np.broadcast_to(y[:1], (1,)), np.int32(3))), ValueError, r"is read-only, but the kernel may write"),
-    (dict(block=(2000,)), ValueError, r"block is \(2000,\), but it must be"),
-    (dict(block=(64, 32)), ValueError, r"a block of 2048 threads, but a block has at most 1024"),
-    (dict(grid=(0,)), ValueError, r"grid is \(0,\), but it must be 1 to 3 numbers"),
-    (dict(grid=(1, 70000)), ValueError, r"grid is \(1, 70000\)"),
-    (dict(shared_mem=50000), ValueError, r"shared_mem is 50000 bytes, but max_dynamic_shared_size_bytes allows 49152"),
+    ({"args": lambda y: (y,)}, TypeError, r"k takes 2 arguments \(float32\* y, int32 n\), but got 1"),
+    ({"args": lambda y: (y, 3)}, TypeError, r"argument 1 \(n\) is a Python int, but the kernel wants int32: pass np.int32"),
+    ({"args": lambda y: (y, np.int64(3))}, TypeError, r"argument 1 \(n\) is int64, but the kernel wants int32"),
+    ({"args": lambda y: (y.astype("d"), np.int32(3))}, TypeError, r"is an array of float64, but the kernel wants float32\*"),
+    ({"args": lambda y: ([1.0], np.int32(3))}, TypeError, r"argument 0 \(y\) is a list, but .* pass an array"),
+    ({"args": lambda y: (y[::2], np.int32(3))}, ValueError, r"has strides \(8,\), but a kernel sees memory as C-contiguous"),
+    ({"args": lambda y: (np.broadcast_to(y[:1], (1,)), np.int32(3))}, ValueError, r"is read-only, but the kernel may write"),
+    ({"block": (2000,)}, ValueError, r"block is \(2000,\), but it must be"),
+    ({"block": (64, 32)}, ValueError, r"a block of 2048 threads, but a block has at most 1024"),
+    ({"grid": (0,)}, ValueError, r"grid is \(0,\), but it must be 1 to 3 numbers"),
+    ({"grid": (1, 70000)}, ValueError, r"grid is \(1, 70000\)"),
+    ({"shared_mem": 50000}, ValueError, r"shared_mem is 50000 bytes, but max_dynamic_shared_size_bytes allows 49152"),
 ]  # fmt: skip
 
 
