@@ -31,8 +31,11 @@ CPU: dict[Op, str] = {
     t.ADD: "add",
     t.ADD_LAYER_NORM: "add_layer_norm",
     t.ATTENTION: "attention",
+    t.BIAS_GELU: "bias_gelu",
+    t.BIAS_SILU: "bias_silu",
     t.CROSS_ENTROPY: "cross_entropy",
     t.DROPOUT: "dropout",
+    t.DROPOUT_ADD: "dropout_add",
     t.EMBEDDING: "embedding",
     t.GELU: "gelu",
     t.GELU_ERF: "gelu_erf",
@@ -52,6 +55,7 @@ CPU: dict[Op, str] = {
     t.SIGMOID: "sigmoid",
     t.SILU: "silu",
     t.SOFTMAX: "softmax",
+    t.SWIGLU: "swiglu",
 }
 """Row -> file in kernels/cpu."""
 

@@ -38,6 +38,12 @@ class Generator:
         """Goes on where `state()` was taken."""
         self.seed, self.stream, self.counter = int(state["seed"]), int(state["stream"]), int(state["counter"])
 
+    def reserve(self, n: int) -> np.ndarray:
+        """Where the next n words are to be drawn from, uint64 (3,): seed, stream and counter. The stream goes on behind them."""
+        found = np.array([self.seed, self.stream, self.counter], np.uint64)
+        self.counter += -(-n // 4)
+        return found
+
     def words(self, n: int) -> np.ndarray:
         """n random 32-bit words, uint32 (n,)."""
         draw: Any = philox_uint32

@@ -5,10 +5,12 @@ from .add_layer_norm import ADD_LAYER_NORM
 from .arithmetic import ADD, DIVIDE, MULTIPLY, SUBTRACT
 from .attention import ATTENTION
 from .axes import EXPAND_DIMS, FLIP, SQUEEZE
+from .bias_activations import BIAS_GELU, BIAS_SILU
 from .binary_cross_entropy import BINARY_CROSS_ENTROPY_WITH_LOGITS
 from .cross_entropy import CROSS_ENTROPY
 from .cumulative_sum import CUMULATIVE_SUM
 from .dropout import DROPOUT
+from .dropout_add import DROPOUT_ADD
 from .einsum import EINSUM
 from .elementwise import ASTYPE, EXP, LOG, NEGATIVE, SQRT, TANH
 from .embedding import EMBEDDING, SCATTER_ROWS
@@ -44,6 +46,7 @@ from .rnn import RNN
 from .rotary_embedding import ROTARY_EMBEDDING
 from .shape import BROADCAST_TO, CONCAT, PERMUTE_DIMS, RESHAPE
 from .softmax import SOFTMAX
+from .swiglu import SWIGLU
 from .trigonometric import ACOS, ASIN, ATAN, COS, SIN, TAN
 from .variance import VAR
 from .where import WHERE
@@ -56,7 +59,7 @@ ROWS: tuple[Op, ...] = (
     RESHAPE, PERMUTE_DIMS, BROADCAST_TO, CONCAT, STACK, SPLIT, EXPAND_DIMS, SQUEEZE, FLIP, PAD, GETITEM, SCATTER_SLICE, TAKE,
     MATMUL, EINSUM, LINEAR, EMBEDDING, SCATTER_ROWS,
     GELU, SOFTMAX, LOG_SOFTMAX, LAYER_NORM, CROSS_ENTROPY, DROPOUT, ATTENTION, PACKED_ATTENTION, LSTM_CELL, LSTM, GRU, RNN,
-    RMS_NORM, ADD_LAYER_NORM, ROTARY_EMBEDDING,
+    RMS_NORM, ADD_LAYER_NORM, ROTARY_EMBEDDING, DROPOUT_ADD, BIAS_GELU, BIAS_SILU, SWIGLU,
     MSE, BINARY_CROSS_ENTROPY_WITH_LOGITS, KL_DIVERGENCE, LINEAR_CROSS_ENTROPY, GLOVE,
 )  # fmt: skip
 

@@ -93,6 +93,12 @@ CASES = [
     _recurrent("lstm", 4, 2, 1, 64, 20, 256),
     _recurrent("gru", 3, 1, 2, 64, 20, 256),
     _recurrent("rnn", 1, 1, 1, 64, 20, 256),
+    *(Case(op, f"{r}x{n}", ((r, n), (n,))) for op in ("bias_gelu", "bias_silu") for r, n in ((768, 512), (4096, 3072))),
+    *(Case("swiglu", f"{r}x{n}", ((r, n), (r, n))) for r, n in ((768, 512), (4096, 3072))),
+    *(
+        Case("dropout_add", f"{r}x{n}", ((r, n), (r, n), ("ids", (3,), 1 << 31)), {"p": 0.1})
+        for r, n in ((768, 512), (4096, 3072))
+    ),
 ]
 
 

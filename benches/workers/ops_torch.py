@@ -69,6 +69,10 @@ OPS: dict[str, Callable[..., Any]] = {
     "embedding": lambda w, ids: F.embedding(ids, w),
     "cross_entropy": F.cross_entropy,
     "linear_cross_entropy": lambda x, w, ids: F.cross_entropy(x @ w, ids),
+    "bias_gelu": lambda x, b: F.gelu(x + b, approximate="tanh"),
+    "bias_silu": lambda x, b: F.silu(x + b),
+    "swiglu": lambda g, u: F.silu(g) * u,
+    "dropout_add": lambda x, r, draw, p: r + F.dropout(x, p),  # with a mask of its own: see ops.own_mask
 }
 RECURRENT = {"lstm": "LSTM", "gru": "GRU", "rnn": "RNN"}
 

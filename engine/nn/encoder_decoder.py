@@ -57,8 +57,8 @@ class _Layer(Module):
     def _residual(self, x: Tensor, norm: LayerNorm, branch: Callable[[Tensor], Tensor]) -> Tensor:
         """norm(x + branch(x)), or x + branch(norm(x)) with norm_first."""
         if self.norm_first:
-            return x + self.dropout(branch(norm(x)))
-        return norm(x + self.dropout(branch(x)))
+            return self.dropout.add(branch(norm(x)), x)
+        return norm(self.dropout.add(branch(x), x))
 
     def _feed_forward(self, x: Tensor) -> Tensor:
         return self.linear2(self.dropout(ACTIVATIONS[self.activation](self.linear1(x))))

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from .. import random
-from ..ops import dropout, embedding, gelu, layer_norm, linear, relu, silu
+from ..ops import dropout, dropout_add, embedding, gelu, layer_norm, linear, relu, silu
 from ..ops.shape import optional_integer
 from ..tensor import Tensor
 from .module import Module, Parameter
@@ -122,6 +122,12 @@ class Dropout(Module):
             return x
         mask = (self.generator or random.default).bernoulli(x.shape, 1.0 - self.p)
         return dropout(x, mask, p=self.p)
+
+    def add(self, x: Tensor, residual: Tensor) -> Tensor:
+        """residual + self(x), the same numbers in one visit to memory, and no mask stored."""
+        if not self.training or self.p == 0.0:
+            return residual + x
+        return dropout_add(x, residual, p=self.p, generator=self.generator)
 
     def extra_repr(self) -> str:
         return f"{self.p}"

@@ -1,19 +1,23 @@
 """What stands between two linear layers: nonlinearities, and dropout. Each is applied to every entry: the shape of x stays.
 
-Formulas: reference/activations.py, erf.py, gelu.py, gelu_erf.py and dropout.py.
+Formulas: reference/activations.py, bias_activations.py, dropout.py, dropout_add.py, erf.py, gelu.py, gelu_erf.py, swiglu.py.
 """
 
 from __future__ import annotations
 
+import math
 from numbers import Real
 
 import numpy as np
 
 from ...reference import table as t
+from .. import random
 from ..tensor import Tensor, apply
 from .elementwise import Operand
 
-__all__ = ["dropout", "erf", "gelu", "gelu_erf", "relu", "sigmoid", "silu", "softplus"]
+__all__ = [
+    "bias_gelu", "bias_silu", "dropout", "dropout_add", "erf", "gelu", "gelu_erf", "relu", "sigmoid", "silu", "softplus", "swiglu",
+]  # fmt: skip
 
 
 def sigmoid(x: Operand) -> Tensor:
@@ -61,6 +65,39 @@ def dropout(x: Operand, mask: Operand, *, p: float) -> Tensor:
 
     p: the probability with which an element was dropped, 0 <= p < 1.
     """
+    p = _share("dropout", p)
+    return apply(t.DROPOUT, x, mask if isinstance(mask, Tensor) else Tensor(np.asarray(mask), copy=False), p=p)
+
+
+def dropout_add(x: Operand, residual: Operand, *, p: float, generator: random.Generator | None = None) -> Tensor:
+    """residual + x / (1 - p) where an element is kept, the residual alone where it is dropped; both alike in shape.
+
+    p: the probability of dropping, 0 <= p < 1. The mask is the one that `generator` (the default one unless given) would give as
+    bernoulli(x.shape, 1 - p), which moves on as far; no mask is stored.
+    """
+    p, shape = _share("dropout_add", p), x.shape if isinstance(x, Tensor) else np.shape(x)
+    if shape != (other := residual.shape if isinstance(residual, Tensor) else np.shape(residual)):
+        raise ValueError(f"dropout_add: residual has shape {other}, but x {shape} needs one of its own shape")
+    draw = (generator or random.default).reserve(math.prod(shape))
+    return apply(t.DROPOUT_ADD, x, residual, Tensor(draw, copy=False), p=p)
+
+
+def bias_gelu(x: Operand, bias: Operand) -> Tensor:
+    """gelu(x + bias), in the form with tanh. x (..., n), bias (n)."""
+    return apply(t.BIAS_GELU, x, bias)
+
+
+def bias_silu(x: Operand, bias: Operand) -> Tensor:
+    """silu(x + bias). x (..., n), bias (n)."""
+    return apply(t.BIAS_SILU, x, bias)
+
+
+def swiglu(gate: Operand, up: Operand) -> Tensor:
+    """silu(gate) up: a gated layer of LLaMA between its products. Both alike in shape."""
+    return apply(t.SWIGLU, gate, up)
+
+
+def _share(op: str, p: float) -> float:
     if not isinstance(p, Real) or not 0.0 <= p < 1.0:
-        raise ValueError(f"dropout: p is {p!r}, but a probability of dropping must be at least 0 and below 1")
-    return apply(t.DROPOUT, x, mask if isinstance(mask, Tensor) else Tensor(np.asarray(mask), copy=False), p=float(p))
+        raise ValueError(f"{op}: p is {p!r}, but a probability of dropping must be at least 0 and below 1")
+    return float(p)

@@ -288,6 +288,31 @@ def expectation_is_x(t: Trial) -> Pairs:
     return [((1 - p) * kept + p * dropped, np.broadcast_to(t.x, kept.shape))]
 
 
+def kept_or_dropped(t: Trial) -> Pairs:
+    """Every entry of y is that of the residual, or has the entry of x, divided by 1 - p, added to it."""
+    x, residual, y = t.x, t.inputs[1], t.run(*t.inputs)
+    kept = residual + x / (1 - t.case.params["p"])
+    return [(y, np.where(np.abs(y - kept) < np.abs(y - residual), kept, residual))]
+
+
+def plain_sum_without_p(t: Trial) -> Pairs:
+    """With p = 0 it is the sum of the first two inputs."""
+    return [(t.run(*t.inputs, p=0.0), t.x + t.inputs[1])]
+
+
+def moves_against_the_bias(t: Trial) -> Pairs:
+    """What is taken from the bias and added to x changes nothing: f(x + c, bias - c) = f(x, bias)."""
+    c = t.normal(t.inputs[1].shape)
+    return [(t.run(t.x + c, t.inputs[1] - c), t.run(*t.inputs))]
+
+
+def affine_in_x(t: Trial) -> Pairs:
+    """f(a x + (1 - a) z) = a f(x) + (1 - a) f(z), the other inputs fixed."""
+    z, a = t.normal(t.x.shape), 1.5
+    mixed = t.run(*t.replaced(0, a * t.x + (1 - a) * z))
+    return [(mixed, a * t.run(*t.inputs) + (1 - a) * t.run(*t.replaced(0, z)))]
+
+
 def no_loss_at_the_target(t: Trial) -> Pairs:
     """A prediction that is its own target costs nothing (where targets are logarithms, with log_target=True)."""
     log_target = {"log_target": True} if "log_target" in t.case.params else {}
@@ -351,11 +376,12 @@ LAWS: dict[str, Callable[[Trial], Pairs]] = {
         keeps_every_value, bounds_every_entry, expectation_is_x,
         scale_invariant, keeps_lengths, sees_relative_positions,
         order_free, shift_passes_through, exponentials_sum_to_one, differences_give_x, ends_in_the_product, undoes_itself,
+        kept_or_dropped, plain_sum_without_p, moves_against_the_bias, affine_in_x,
         no_loss_at_the_target, yes_and_no_change_places, gibbs_inequality,
         even, periodic, periodic_in_x2, idempotent, homogeneous, blind_to_scale, moves_along_with_both,
         reflection_gives_one, words_and_contexts_change_places, same_after_a_rotation,
         *RECURRENT_LAWS,
-        *(linear_in(name) for name in ("x", "x1", "x2", "v", "weight", "xs[0]")),
+        *(linear_in(name) for name in ("x", "x1", "x2", "v", "weight", "up", "xs[0]")),
     )
 }  # fmt: skip
 

@@ -38,6 +38,7 @@ HARMLESS = {
     "cross_entropy: _rows_only line *: *(rows == 0, 1.0, rows) -> *": GUARD,
     "cumulative_prod: cumulative_prod_vjp line *: scales by 1.001: (xp.zeros_like(x),) -> *": "a multiple of zero is zero",
     "cumulative_prod: cumulative_prod_vjp line *: drops a term: n - 1 -> -1": OTHER_END,
+    "dropout_add: _mask line *: scales by 1.001: *": TRUTH,
     "einsum: _equal line *: scales by 1.001: *": TRUTH,
     "einsum: _unstretched line *: another comparison: len(own) < len(labels) -> *": ORDER,
     "einsum: contract line *: i + 1 -> *": ORDER,
