@@ -39,7 +39,7 @@ class Generator:
         self.seed, self.stream, self.counter = int(state["seed"]), int(state["stream"]), int(state["counter"])
 
     def reserve(self, n: int) -> np.ndarray:
-        """Where the next n words are to be drawn from, uint64 (3,): seed, stream and counter. The stream goes on behind them."""
+        """Seed, stream and counter from which the next n words come, uint64 (3,); the stream goes on behind them."""
         found = np.array([self.seed, self.stream, self.counter], np.uint64)
         self.counter += -(-n // 4)
         return found

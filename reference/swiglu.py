@@ -84,7 +84,9 @@ SWIGLU = Op(
     r" \quad s = \frac{1}{1 + e^{-g}}",
     samples=(
         Sample((np.array([0.0, 1.0, -1.0]), np.array([5.0, 2.0, -3.0])), {}, "at 0 the gate is shut, with slope 1/2"),
-        Sample((np.array([-1.2785, -1.278]), np.array([1.0, 1.0])), {}, "beside the gate's minimum, where its slope turns"),
+        Sample(
+            (np.array([-1.2785, -1.278]), np.array([1.0, 1.0])), {}, "beside the gate's minimum, where its slope turns"
+        ),
         Sample((np.array([1000.0, -1000.0]), np.array([0.5, 1e30])), {}, "far out it is the product, or zero"),
         Sample((np.array([2.0, -3.0]), np.array([0.0, 0.0])), {}, "nothing to let through: only up has a gradient"),
         Sample((np.array(0.5), np.array(-2.0)), {}, "arrays without axes"),

@@ -124,7 +124,7 @@ class Dropout(Module):
         return dropout(x, mask, p=self.p)
 
     def add(self, x: Tensor, residual: Tensor) -> Tensor:
-        """residual + self(x), the same numbers in one visit to memory, and no mask stored."""
+        """residual + self(x), the same numbers in one visit to memory."""
         if not self.training or self.p == 0.0:
             return residual + x
         return dropout_add(x, residual, p=self.p, generator=self.generator)

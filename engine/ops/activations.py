@@ -16,7 +16,8 @@ from ..tensor import Tensor, apply
 from .elementwise import Operand
 
 __all__ = [
-    "bias_gelu", "bias_silu", "dropout", "dropout_add", "erf", "gelu", "gelu_erf", "relu", "sigmoid", "silu", "softplus", "swiglu",
+    "bias_gelu", "bias_silu", "dropout", "dropout_add", "erf", "gelu", "gelu_erf", "relu", "sigmoid", "silu", "softplus",
+    "swiglu",
 ]  # fmt: skip
 
 
@@ -72,8 +73,8 @@ def dropout(x: Operand, mask: Operand, *, p: float) -> Tensor:
 def dropout_add(x: Operand, residual: Operand, *, p: float, generator: random.Generator | None = None) -> Tensor:
     """residual + x / (1 - p) where an element is kept, the residual alone where it is dropped; both alike in shape.
 
-    p: the probability of dropping, 0 <= p < 1. The mask is the one that `generator` (the default one unless given) would give as
-    bernoulli(x.shape, 1 - p), which moves on as far; no mask is stored.
+    p: the probability of dropping, 0 <= p < 1. The mask is bernoulli(x.shape, 1 - p) of `generator` (the default one unless
+    given), which moves on as far; at most one bit of it is stored for each number.
     """
     p, shape = _share("dropout_add", p), x.shape if isinstance(x, Tensor) else np.shape(x)
     if shape != (other := residual.shape if isinstance(residual, Tensor) else np.shape(residual)):

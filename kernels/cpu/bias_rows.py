@@ -92,9 +92,7 @@ class Composition:
         total = np.asarray(x + bias)
         return self.pair.forward(total)[0], total
 
-    def vjp(
-        self, dy: np.ndarray, y: Any, x: Any, bias: Any, *, residuals: np.ndarray, wanted: Any, into: Any
-    ) -> tuple:
+    def vjp(self, dy: np.ndarray, y: Any, x: Any, bias: Any, *, residuals: np.ndarray, wanted: Any, into: Any) -> tuple:
         """(dx, dbias); dx may go into the buffer lent for it, unless dbias needs it by itself."""
         offer = None if wanted[1] else into[0]
         (dx,) = self.pair.vjp(dy, None, residuals, residuals=None, wanted=(True,), into=(offer,))

@@ -98,9 +98,7 @@ def accepts(x: Any, residual: Any, draw: Any, *, p: float) -> bool:
     )
 
 
-def forward(
-    x: np.ndarray, residual: np.ndarray, draw: np.ndarray, *, p: float
-) -> tuple[np.ndarray, np.ndarray]:
+def forward(x: np.ndarray, residual: np.ndarray, draw: np.ndarray, *, p: float) -> tuple[np.ndarray, np.ndarray]:
     """y of x, residual of its shape and draw (3,): seed, stream and counter; p is the share that is dropped, 0 <= p < 1.
 
     Residuals: the mask as bits, uint32, 32 numbers each.

@@ -83,9 +83,7 @@ def forward(gate: np.ndarray, up: np.ndarray) -> tuple[np.ndarray, None]:
     return y, None
 
 
-def vjp(
-    dy: np.ndarray, y: Any, gate: np.ndarray, up: np.ndarray, *, residuals: None, wanted: Any, into: Any
-) -> tuple:
+def vjp(dy: np.ndarray, y: Any, gate: np.ndarray, up: np.ndarray, *, residuals: None, wanted: Any, into: Any) -> tuple:
     """(dgate, dup); both may be written to, or added to, the buffers lent for them."""
     gradients, adds = [], []
     for want, offer in zip(wanted, into, strict=True):

@@ -2,7 +2,7 @@ import numba
 import numpy as np
 import pytest
 
-from handgrad.kernels.cpu.philox import bernoulli_mask, philox_uint32
+from handgrad.kernels.cpu.philox import as_word, bernoulli_mask, philox_uint32, philox_words_01_blocks
 
 ALL = 0xFFFFFFFFFFFFFFFF
 KNOWN = [  # Random123, kat_vectors: philox4x32 10
@@ -35,6 +35,15 @@ def test_against_plain_python(n):
         want = [w for i in range(-(-n // 4)) for w in plain(2**40 + 5, 3, (counter + i) % 2**64)][:n]
         got = philox_uint32(2**40 + 5, 3, counter, n)
         assert got.dtype == np.uint32 and got.tolist() == want
+
+
+@pytest.mark.parametrize("n", [64, 65, 1000, 40_004])
+def test_lanes_draw_the_words_of_the_blocks(n):
+    """Sixteen blocks at a time are the blocks one by one, also where their counters pass 2^32 and 2^64."""
+    for counter in (7, 2**32 - 3, 2**64 - 2):
+        words = np.empty(-(-n // 4) * 4, np.uint32)
+        philox_words_01_blocks(as_word(2**63 + 5), as_word(2**40 + 3), as_word(counter), words)
+        np.testing.assert_array_equal(philox_uint32(2**63 + 5, 2**40 + 3, counter, n), words[:n])
 
 
 def test_pieces_and_threads_agree():

@@ -291,6 +291,17 @@ def test_dropout(near: Any) -> None:
         hg.nn.Dropout(1.0)
 
 
+@answers("`dropout_add`")
+def test_dropout_add(dtype: Any, kernels: str) -> None:
+    x, residual = (Tensor(numbers(40 + i, 100, 50, dtype=dtype)) for i in range(2))
+    one, other = hg.Generator(5, 1), hg.Generator(5, 1)
+    layer = hg.nn.Dropout(0.2, one)
+    y = hg.dropout_add(x, residual, p=0.2, generator=other).numpy()
+    np.testing.assert_array_equal(y, (residual + layer(x)).numpy())
+    assert one.state() == other.state()
+    np.testing.assert_array_equal(layer.eval().add(x, residual).numpy(), (residual + x).numpy())
+
+
 @answers("`layer_norm`, `rms_norm`")
 def test_norms(dtype: Any, kernels: str, near: Any) -> None:
     x, weight, bias = (numbers(30 + i, *shape, dtype=dtype) for i, shape in enumerate(((2, 3, 5), (5,), (5,))))

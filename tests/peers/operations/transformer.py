@@ -5,8 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 import torch
 from torch.nn import functional as F
+
+import handgrad as hg
 
 
 def t_add_layer_norm(x: Any, residual: Any, weight: Any, bias: Any = None, *, eps: float = 1e-5) -> Any:
@@ -26,8 +29,21 @@ def t_rotary_embedding(x: Any, *, base: float = 10000.0, offset: int = 0, interl
     return torch.stack(parts, -1).reshape(x.shape) if interleaved else torch.cat(parts, -1)
 
 
+def t_dropout_add(x: Any, residual: Any, draw: Any, *, p: float) -> Any:
+    """PyTorch cannot draw Philox words from a given counter: the mask is handgrad's, the arithmetic is PyTorch's."""
+    generator = hg.Generator()
+    seed, stream, counter = (int(word) % 2**64 for word in draw)
+    generator.set_state({"seed": seed, "stream": stream, "counter": counter})
+    mask = torch.from_numpy(np.array(generator.bernoulli(tuple(x.shape), 1.0 - p)))
+    return residual + torch.where(mask, x / (1.0 - p), 0.0)
+
+
 PEERS: dict[str, Callable[..., Any]] = {
     "rms_norm": lambda x, weight, *, eps=1e-6: F.rms_norm(x, weight.shape, weight, eps),
     "rotary_embedding": t_rotary_embedding,
     "add_layer_norm": t_add_layer_norm,
+    "dropout_add": t_dropout_add,
+    "bias_gelu": lambda x, bias: F.gelu(x + bias, approximate="tanh"),
+    "bias_silu": lambda x, bias: F.silu(x + bias),
+    "swiglu": lambda gate, up: F.silu(gate) * up,
 }
