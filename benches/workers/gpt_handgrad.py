@@ -1,4 +1,4 @@
-"""handgrad's side of gpt_step.py, memory.py and nanogpt_quality.py: settled threads and malloc, kernels, AdamW that clips in its pass."""
+"""handgrad's side of gpt_step.py, memory.py and nanogpt_quality.py: kernels, and AdamW that clips in its pass."""
 
 from __future__ import annotations
 
@@ -148,4 +148,9 @@ class Side:
 
 if __name__ == "__main__":
     side = Side()
-    serve({name: getattr(side, name) for name in ("start", "save_weights", "gradients", "block", "grown", "inputs", "train")})
+    serve(
+        {
+            name: getattr(side, name)
+            for name in ("start", "save_weights", "gradients", "block", "grown", "inputs", "train")
+        }
+    )

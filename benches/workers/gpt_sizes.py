@@ -40,7 +40,9 @@ class Size:
 SIZES = {
     "nanogpt": Size(n.VOCAB, n.BLOCK, n.LAYERS, n.HEADS, n.WIDTH, bias=False, batch=n.BATCH, length=n.BLOCK),
     "gpt2": Size(50257, 1024, 12, 12, 768, bias=True, batch=4, length=64),
-    "tiny": Size(64, 32, 1, 2, 64, bias=True, batch=8, length=32),  # loads every kernel of a step; small beside the others
+    "tiny": Size(
+        64, 32, 1, 2, 64, bias=True, batch=8, length=32
+    ),  # loads every kernel of a step; small beside the others
 }
 
 

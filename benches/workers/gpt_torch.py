@@ -1,4 +1,4 @@
-"""PyTorch's side of gpt_step.py, memory.py and nanogpt_quality.py: eager (or torch.compile), fused AdamW, scaled_dot_product_attention.
+"""PyTorch's side of gpt_step.py, memory.py and nanogpt_quality.py: eager or torch.compile, fused AdamW, fused attention.
 
 malloc and spinning are set by the environment in which the parent starts this process; it tries several and takes the best.
 """

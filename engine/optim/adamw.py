@@ -7,21 +7,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from numbers import Real
-from types import ModuleType
 from typing import Any
 
 import numpy as np
 
-from ..kernel_table import announce_compilation
+from .clip import adamw_kernels
 from .flat import FlatOptimizer, not_negative
-
-
-def _kernels() -> ModuleType:
-    """kernels/cpu/adamw.py, which is loaded for the first step."""
-    announce_compilation()
-    from ...kernels.cpu import adamw
-
-    return adamw
 
 
 class AdamW(FlatOptimizer):
@@ -62,7 +53,7 @@ class AdamW(FlatOptimizer):
         yield from not_negative(group, "eps")
 
     def _squared_norm(self, grad: np.ndarray) -> float:
-        return _kernels().squared_norm(grad)
+        return adamw_kernels().squared_norm(grad)
 
     def _update(self, group: Mapping[str, Any], step: int, scale: float, start: int, stop: int) -> None:
         self._pass(group, step, scale, self.flat_grad[start:stop], group["weight_decay"], start, stop)
@@ -71,7 +62,7 @@ class AdamW(FlatOptimizer):
         self, group: Mapping[str, Any], step: int, scale: float, grad: np.ndarray, decay: float, start: int, stop: int
     ) -> None:
         """AdamW's update with this gradient and this decay."""
-        _kernels().adamw_update(
+        adamw_kernels().adamw_update(
             self.flat[start:stop], grad, self.m[start:stop], self.v[start:stop],
             lr=group["lr"], beta1=group["betas"][0], beta2=group["betas"][1], eps=group["eps"],
             weight_decay=decay, step=step, grad_scale=scale,

@@ -4,10 +4,20 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
+from types import ModuleType
 
 import numpy as np
 
+from ..kernel_table import SMALLEST, announce_compilation
 from ..tensor import Tensor
+
+
+def adamw_kernels() -> ModuleType:
+    """kernels/cpu/adamw.py, which is loaded when it is first needed."""
+    announce_compilation()
+    from ...kernels.cpu import adamw
+
+    return adamw
 
 
 def clip_scale(norm: float, max_norm: float) -> float:
@@ -25,7 +35,7 @@ def clip_grad_norm_(parameters: Iterable[Tensor], max_norm: float) -> float:
     if not max_norm > 0:
         raise ValueError(f"clip_grad_norm_: max_norm is {max_norm}, but it must be positive")
     with_grad = [(p, p.grad) for p in parameters if p.grad is not None]
-    norm = math.sqrt(math.fsum(float(np.sum(np.square(grad.data, dtype=np.float64))) for _, grad in with_grad))
+    norm = math.sqrt(math.fsum(_squared_norm(grad.data) for _, grad in with_grad))
     scale = clip_scale(norm, max_norm)
     if scale != 1.0:
         ours = [p.accumulator[1] for p, grad in with_grad if p.accumulator is not None and p.accumulator[0] is grad]
@@ -34,5 +44,19 @@ def clip_grad_norm_(parameters: Iterable[Tensor], max_norm: float) -> float:
                 "clip_grad_norm_: a .grad was set by hand; only gradients from backward can be scaled in place"
             )
         for array in ours:
-            array *= array.dtype.type(scale)
+            if _worth_a_kernel(array):
+                adamw_kernels().scale_in_place(array.reshape(-1), scale)
+            else:
+                array *= array.dtype.type(scale)
     return norm
+
+
+def _worth_a_kernel(array: np.ndarray) -> bool:
+    return array.size >= SMALLEST and array.flags.c_contiguous and array.dtype in (np.float32, np.float64)
+
+
+def _squared_norm(array: np.ndarray) -> float:
+    """The sum of squares, in float64."""
+    if _worth_a_kernel(array):
+        return adamw_kernels().squared_norm(array.reshape(-1))
+    return float(np.sum(np.square(array, dtype=np.float64)))

@@ -1,5 +1,5 @@
-"""AdamW (Loshchilov and Hutter, 2019) as PyTorch computes it, one pass over flat parameters, in place; and a squared
-norm.
+"""AdamW (Loshchilov and Hutter, 2019) as PyTorch computes it, one pass over flat parameters, in place; and what clipping by
+the global norm needs, a sum of squares and a scaling in place.
 
     p <- p (1 - lr wd);  m <- b1 m + (1 - b1) g;  v <- b2 v + (1 - b2) g^2
     p <- p - lr (m / (1 - b1^t)) / (sqrt(v / (1 - b2^t)) + eps)              g is grad times grad_scale (the
@@ -66,6 +66,22 @@ def squared_norm_02_threads(grad, parts):
         squared_norm_01_chunks(grad, parts, b, b + 1)
 
 
+@jit()
+def scale_01_chunk(grad, factor, first, last):
+    """Elements first to last of grad *= factor."""
+    part, number = grad[first:last], grad.dtype.type(factor)
+    for i in range(part.size):
+        part[i] *= number
+
+
+@jit(parallel=True)
+def scale_02_threads(grad, factor, blocks):
+    """Chunks on all threads."""
+    for index in prange(blocks):
+        b = np.int64(index)  # not the unsigned index: one compiled version of the callee
+        scale_01_chunk(grad, factor, b * CHUNK, (b + 1) * CHUNK)
+
+
 def _check(name: str, **arrays: np.ndarray) -> None:
     first = next(iter(arrays.values()))
     for what, array in arrays.items():
@@ -111,3 +127,12 @@ def squared_norm(grad: np.ndarray) -> float:
     else:
         squared_norm_02_threads(_writeable(grad), parts)
     return math.fsum(parts)
+
+
+def scale_in_place(grad: np.ndarray, factor: float) -> None:
+    """grad *= factor, for a flat contiguous array."""
+    _check("scale_in_place", grad=grad)
+    if grad.size < PARALLEL_WORK:
+        scale_01_chunk(grad, float(factor), 0, grad.size)
+    else:
+        scale_02_threads(grad, float(factor), chunks(grad.size))

@@ -26,9 +26,9 @@ import numpy as np
 from llvmlite import ir
 from numba import prange, types
 
+from .attention_rows import scale_row
 from .exp import exp
 from .jit import REDUCE, carray, intrinsic, jit
-from .attention_rows import scale_row
 from .tile import ROWS, exp_row, lanes_of, largest, product, transpose
 
 # Letters: H query heads, G key heads (query head h reads key head h // (H // G)), T queries, S keys, D head_dim, W = D

@@ -279,6 +279,20 @@ def test_clip_grad_norm_scales_in_place_and_returns_the_norm(flat: bool, max_nor
     assert np.allclose(params[0].grad.data, grads[0] * factor + grads[0], rtol=1e-14)
 
 
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_clip_grad_norm_of_gradients_that_are_worth_a_kernel(dtype: type) -> None:
+    rng = np.random.default_rng(5)
+    grads = [rng.standard_normal(shape).astype(dtype) for shape in ((3, 700), (50_001,), (4,))]
+    params = [Tensor(np.zeros_like(g), requires_grad=True) for g in grads]
+    for p, g in zip(params, grads, strict=True):
+        p.backward(g)
+    exact = math.sqrt(math.fsum(float(x) ** 2 for g in grads for x in g.reshape(-1)))
+    norm = hg.optim.clip_grad_norm_(params, 2.0)
+    assert abs(norm - exact) <= 32 * np.finfo(np.float64).eps * exact
+    for p, g in zip(params, grads, strict=True):  # one rounding of the factor, one of the product
+        np.testing.assert_allclose(p.grad.numpy(), g * (2.0 / (exact + 1e-6)), rtol=2 * np.finfo(dtype).eps)
+
+
 @pytest.mark.parametrize("flat", [False, True])
 def test_a_norm_that_is_not_a_number_clips_to_what_is_none(flat: bool) -> None:
     """As on the page: every gradient is multiplied by max_norm / norm, and nothing hides that this is NaN."""

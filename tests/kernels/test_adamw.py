@@ -4,7 +4,7 @@ import numba
 import numpy as np
 import pytest
 
-from handgrad.kernels.cpu.adamw import adamw_update, squared_norm
+from handgrad.kernels.cpu.adamw import adamw_update, scale_in_place, squared_norm
 
 RATES = {"lr": 1e-2, "beta1": 0.9, "beta2": 0.95, "eps": 1e-8, "weight_decay": 0.1}
 
@@ -55,6 +55,15 @@ def test_squared_norm(rng, n, dtype):
     g = rng.standard_normal(n).astype(dtype)
     want = math.fsum(float(x) ** 2 for x in g)
     assert abs(squared_norm(g) - want) <= 16 * np.finfo(np.float64).eps * want
+
+
+@pytest.mark.parametrize("n", [0, 5, 8192, 100_003])
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_scale_in_place(rng, n, dtype):
+    g = rng.standard_normal(n).astype(dtype)
+    want = g * dtype(0.37)
+    scale_in_place(g, 0.37)
+    np.testing.assert_array_equal(g, want)
 
 
 def test_threads(rng):
