@@ -34,7 +34,11 @@ def _limit(p: float) -> int:
 
 def _mask(draw: Array, shape: tuple[int, ...], p: float) -> np.ndarray:
     """m as booleans. Shapes: (3):int -> (...):bool. Integers below 0 count as those 2^64 above."""
-    seed, stream, counter = (int(draw[i]) % 2**64 for i in range(3))
+    xp = array_namespace(draw)
+    signed = xp.astype(
+        draw, xp.int64
+    )  # by their bits: not every library makes a Python integer of a large unsigned one
+    seed, stream, counter = (int(signed[i]) % 2**64 for i in range(3))
     words = philox_uint32(seed, stream, counter, math.prod(shape)).reshape(shape)
     return words < np.uint64(_limit(p))
 
@@ -114,6 +118,7 @@ DROPOUT_ADD = Op(
     signature="(...),(...),(m):int->(...)",
     check=_check,
     draw=_draw,
+    domain={"draw": "draw"},
     formula=r"y_i = r_i + \frac{m_i x_i}{1 - p}, \quad m_i = [w_i < \lfloor (1 - p) \, 2^{32} \rfloor]",
     gradient=r"\bar x_i = \frac{m_i \bar y_i}{1 - p}, \quad \bar r_i = \bar y_i",
     samples=(

@@ -95,7 +95,8 @@ class Op:
     imaginary part of forward(x + i h v) / h is the exact derivative along v, for h so small that h^2 vanishes."""
     domain: Mapping[str, str] = field(default_factory=dict, kw_only=True)
     """Where an input is defined and smooth: input -> "real" (default), "positive", "nonzero", "distinct" (no two values
-    near each other along any axis: away from ties), "id:LETTER" (integers below that length of the signature), "mask"."""
+    near each other along any axis: away from ties), "id:LETTER" (integers below that length of the signature), "mask", "draw"
+    (seed, stream and counter: always three integers)."""
     formula: str = field(kw_only=True)  # LaTeX
     gradient: str = field(kw_only=True)  # LaTeX
     samples: tuple[Sample, ...] = field(kw_only=True)

