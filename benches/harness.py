@@ -49,6 +49,9 @@ CLEARED = (
     "HANDGRAD_",
     "NUMBA_NUM",
     "NUMBA_THREAD",
+    "NPROC",
+    "XLA_",
+    "JAX_",
 )
 """Prefixes of the environment variables that a worker does not inherit."""
 
@@ -73,10 +76,13 @@ class Worker:
             stdout=subprocess.PIPE,
             env=inherited | self.environ,
             text=True,
+            start_new_session=True,  # Ctrl-C is the parent's; the end of its input ends a worker
         )
 
     def ask(self, do: str, **arguments: Any) -> Any:
-        """Run one of the worker's commands and return its answer. BenchError with the worker's own words if it fails."""
+        """Run one of the worker's commands and return its answer. BenchError with the worker's own words if it fails, and with
+        nothing but them where it refuses what the user gave.
+        """
         assert self.process.stdin is not None and self.process.stdout is not None
         try:
             self.process.stdin.write(json.dumps({"do": do, **arguments}) + "\n")
@@ -87,6 +93,8 @@ class Worker:
         if not line:
             raise BenchError(f"{self.script} ended at {do!r} with exit code {self.process.wait()}")
         answer = json.loads(line)
+        if "refused" in answer:
+            raise BenchError(answer["refused"])
         if "error" in answer:
             raise BenchError(f"{self.script} failed at {do!r}: {answer['error']}")
         return answer["value"]
@@ -222,7 +230,7 @@ def machine() -> dict[str, Any]:
 def versions() -> dict[str, str]:
     """Python's and the libraries' versions, of those that are installed."""
     found = {"python": platform.python_version()}
-    for name in ("handgrad", "numpy", "numba", "llvmlite", "torch", "transformers"):
+    for name in ("handgrad", "numpy", "numba", "llvmlite", "torch", "transformers", "jax", "jaxlib"):
         try:
             found[name] = metadata.version(name)
         except metadata.PackageNotFoundError:
@@ -282,18 +290,20 @@ def say_if_noisy(summaries: Iterable[Mapping[str, Any]]) -> None:
 
 def positive(text: str) -> float:
     """For argparse: a positive number."""
-    value = float(text)
-    if not 0 < value < float("inf"):
-        raise argparse.ArgumentTypeError(f"{text} is not positive")
-    return value
+    with contextlib.suppress(ValueError):
+        value = float(text)
+        if 0 < value < float("inf"):
+            return value
+    raise argparse.ArgumentTypeError(f"{text} is no positive number")
 
 
 def positive_int(text: str) -> int:
     """For argparse: a positive whole number."""
-    value = int(text)
-    if value < 1:
-        raise argparse.ArgumentTypeError(f"{text} is not positive")
-    return value
+    with contextlib.suppress(ValueError):
+        value = int(text)
+        if value > 0:
+            return value
+    raise argparse.ArgumentTypeError(f"{text} is no positive whole number")
 
 
 def verdict(what: str, value: float, limit: float, *, at_least: bool = False, unit: str = "") -> dict[str, Any]:
@@ -310,14 +320,16 @@ def require(*modules: str) -> None:
 
     for module in modules:
         if find_spec(module) is None:
-            how = "pip install -e ." if module == "handgrad" else "pip install -e '.[peers]'"
+            how = {"handgrad": "pip install -e .", "jax": "pip install jax"}.get(module, "pip install -e '.[peers]'")
             raise BenchError(f"{module} is not installed in {sys.executable}; install it with: {how}")
 
 
-def run(main: Any) -> None:
-    """Call a bench's main(); a BenchError ends in one line and exit code 2."""
+def run(main: Any, name: str = Path(sys.argv[0]).name) -> None:
+    """Call a bench's main(), known as `name`; a BenchError ends in one line and exit code 2, Ctrl-C in exit code 130."""
     try:
         main()
+    except KeyboardInterrupt:
+        sys.exit(130)
     except BenchError as error:
-        print(f"{Path(sys.argv[0]).name}: {error}", file=sys.stderr)
+        print(f"{name}: {error}", file=sys.stderr)
         sys.exit(2)

@@ -1,4 +1,4 @@
-"""The roofline of this machine (Williams, Waterman and Patterson 2009): measured, as a limit for each kernel, and drawn.
+"""The roofline of this machine (Williams, Waterman and Patterson 2009): measured, and as a limit for each kernel.
 
 A kernel that needs F operations and M bytes takes at least F / peak and M / bandwidth seconds; which of the two is larger says
 what bounds it. Bandwidth depends on where the bytes lie: those of warm arrays as near as they fit, of cold inputs in memory.
@@ -6,7 +6,6 @@ what bounds it. Bandwidth depends on where the bytes lie: those of warm arrays a
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -77,52 +76,10 @@ def limit(limits: dict[str, Any], flops: float, moved: float, *, far: float = 0.
     return {"seconds": max(computing, moving), "bound": "peak" if computing > moving else name}
 
 
-def grown(before: dict[str, Any], after: dict[str, Any]) -> float:
-    """How many times as high a limit is by the second measurement, at most, and at least 1."""
-    levels = [after["levels"][name]["bandwidth"] / level["bandwidth"] for name, level in before["levels"].items()]
-    return max(1.0, after["peak"] / before["peak"], *levels)
-
-
-def draw(result: dict[str, Any], path: Path) -> None:
-    """Every row of production's kernels on the roofline, as path.svg and path.png; one line where matplotlib is missing."""
-    try:
-        import matplotlib
-    except ImportError:
-        print("NOTE: no picture of the roofline without matplotlib: pip install 'handgrad[plot]'", file=sys.stderr)
-        return
-    matplotlib.use("Agg")
-    from matplotlib import pyplot as plt
-
-    limits = result["limits"]
-    figure, axes = plt.subplots(figsize=(10, 6.5), constrained_layout=True)
-    x = [2.0**k for k in range(-5, 10)]
-    for name, level in limits["levels"].items():
-        y = [min(limits["peak"], level["bandwidth"] * i) for i in x]
-        axes.plot(x, y, color="#94a3b8", linewidth=1)
-        axes.annotate(
-            f"{name} {level['bandwidth']:.0f} GB/s", (x[1], y[1]), rotation=36, fontsize=8, color="#475569",
-            xytext=(0, 4), textcoords="offset points",
-        )  # fmt: skip
-    axes.annotate(
-        f"{limits['peak']:.0f} GFLOP/s", (x[-1], limits["peak"]), ha="right", va="bottom", fontsize=8, color="#475569"
-    )
-    for name, found in result["results"].items():
-        timed = found["times"].get("cold") or found["times"]["warm"]
-        row = timed.get("numba")
-        if row is None:
-            continue
-        backward = name.endswith("backward")
-        speed = found["flops"] / row["median"] * 1e-6
-        intensity = found["flops"] / found["bytes"]
-        axes.plot(intensity, speed, "s" if backward else "o", color="#c2410c" if backward else "#1d4ed8", markersize=4)
-        axes.annotate(
-            name.rsplit(" ", 1)[0], (intensity, speed), fontsize=5.5, xytext=(3, 2), textcoords="offset points"
-        )
-    axes.set_xscale("log", base=2)
-    axes.set_yscale("log", base=2)
-    axes.set_xlabel("operations a byte")
-    axes.set_ylabel("GFLOP/s")
-    axes.set_title(f"Kernels in float32 on {limits['threads']} threads, cold: forward (round), backward (square)")
-    for suffix in (".svg", ".png"):
-        figure.savefig(path.with_name(path.name + "_roofline" + suffix), dpi=130)
-    plt.close(figure)
+def higher(before: dict[str, Any], after: dict[str, Any]) -> dict[str, Any]:
+    """The better of two measurements, figure by figure: what else ran meanwhile can only have made one lower."""
+    levels = {
+        name: level | {"bandwidth": max(level["bandwidth"], after["levels"][name]["bandwidth"])}
+        for name, level in before["levels"].items()
+    }
+    return before | {"peak": max(before["peak"], after["peak"]), "levels": levels}

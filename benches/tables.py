@@ -1,6 +1,6 @@
 """Rewrites the tables of benches/README.md from results/ops.json, between their marks.
 
-    python benches/tables.py [--check]
+    python benches/tables.py [--check] [--results FILE]
 
 --check changes nothing and ends with exit code 1 where the tables are not those of the results.
 """
@@ -10,22 +10,33 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+from pathlib import Path
 from typing import Any
 
 import harness
 from harness import BenchError
 
 README = harness.HERE / "README.md"
+DIRECTIONS = ("forward", "backward")
+SETTINGS = ("torch", "torch as installed", "torch compiled", "numba", "numba as installed")
+FEWEST_RUNGS = 3
+"""A ladder that is told has so many rungs at least, production among them."""
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--check", action="store_true", help="only say whether the tables are up to date")
-    check = parser.parse_args().check
+    parser.add_argument("--results", type=Path, default=harness.RESULTS / "ops.json", help="default results/ops.json")
+    arguments = parser.parse_args()
     text = README.read_text(encoding="utf-8")
-    new = rewritten(text, json.loads((harness.RESULTS / "ops.json").read_text(encoding="utf-8")))
-    if check and new != text:
-        raise BenchError(f"{README.name} is not up to date; run python benches/tables.py")
+    try:
+        ops = json.loads(arguments.results.read_text(encoding="utf-8"))
+    except (OSError, json.JSONDecodeError) as error:
+        raise BenchError(f"{arguments.results} cannot be read as a result file: {error}") from error
+    new = rewritten(text, ops)
+    if arguments.check and new != text:
+        print(f"{README.name} is not up to date; run python benches/tables.py", file=sys.stderr)
+        sys.exit(1)
     if new != text:
         from handgrad.engine.files import write_text_atomically
 
@@ -37,13 +48,13 @@ def rewritten(text: str, ops: dict[str, Any]) -> str:
     """The page with the tables of these results."""
     limits = ops["limits"]
     levels = ", ".join(f"{name} {level['bandwidth']:.0f}" for name, level in limits["levels"].items())
-    processor = ops["machine"]["processor"]
     about = (
-        f"{processor}, {ops['threads']} threads, float32, PyTorch {ops['versions'].get('torch', 'absent')}; at most "
-        f"{limits['peak']:.0f} GFLOP/s, and GB/s from {levels}."
+        f"{ops['machine']['processor']}, {ops['threads']} threads, float32, PyTorch {ops['versions'].get('torch', 'absent')}, "
+        f"{ops['date'][:10]}; at most {limits['peak']:.0f} GFLOP/s, and GB/s from {levels}."
     )
     text = between(text, "ops", f"{about}\n\n{operations(ops['results'])}")
-    return between(text, "ladders", ladders(ops["results"]))
+    text = between(text, "settings", settings(ops["results"]))
+    return between(text, "ladders", ladders(ops["results"], ops.get("stories", {})))
 
 
 def between(text: str, mark: str, content: str) -> str:
@@ -55,44 +66,82 @@ def between(text: str, mark: str, content: str) -> str:
     return f"{before}{begin}{content.rstrip()}\n{end}{rest.split(end)[1]}"
 
 
+def names(results: dict[str, Any]) -> list[str]:
+    """The rows with their sizes, in the order of the results."""
+    return list(dict.fromkeys(name.rsplit(" ", 1)[0] for name in results))
+
+
 def operations(results: dict[str, Any]) -> str:
     """A line for each row and size: production's time, its speed beside PyTorch's, its share of the limit."""
     lines = [
-        "| operation | forward ms | times PyTorch's speed, warm / cold | of the limit | backward ms | times | of the limit |",
-        "|---|---|---|---|---|---|---|",
+        "| operation | forward ms (p10 to p90) | times PyTorch's speed, warm / cold | of the limit "
+        "| backward ms (p10 to p90) | times | of the limit | dropped |",
+        "|---|---|---|---|---|---|---|---|",
     ]
-    for name in dict.fromkeys(name.rsplit(" ", 1)[0] for name in results):
-        cells = []
-        for direction in ("forward", "backward"):
+    for name in names(results):
+        cells, dropped = [], []
+        for direction in DIRECTIONS:
             found = results.get(f"{name} {direction}")
             cells += _figures(found["times"]) if found else ["", "", ""]
-        lines.append(f"| {name} | {' | '.join(cells)} |")
+            dropped += [row["dropped_share"] for row in _ours(found["times"]).values()] if found else []
+        lines.append(f"| {name} | {' | '.join(cells)} | {max(dropped):.0%} |")
     return "\n".join(lines)
 
 
+def _ours(times: dict[str, Any]) -> dict[str, Any]:
+    """level -> production's kernel, or the formula where there is none."""
+    return {level: timed.get("numba") or timed["formula"] for level, timed in times.items()}
+
+
 def _figures(times: dict[str, Any]) -> list[str]:
-    """[ms, ratios warm / cold, share of the limit] of production's kernel, or of the formula where there is none."""
-    rows = {level: timed.get("numba") or timed["formula"] for level, timed in times.items()}
-    warm = rows["warm"]
+    """[ms with its spread, ratios warm / cold, share of the limit]."""
+    rows = _ours(times)
+    warm = rows.get("warm") or rows["cold"]
     ratios = [f"{row['torch_to_this']['of_medians']:.2f}" for row in rows.values() if "torch_to_this" in row]
-    return [f"{warm['median']:.3g}", " / ".join(ratios), f"{warm['of_limit']:.0%} of {warm['bound']}"]
+    spread = f"{warm['median']:.3g} ({warm['p10']:.3g} to {warm['p90']:.3g})"
+    return [spread, " / ".join(ratios), f"{warm['of_limit']:.0%} of {warm['bound']}"]
 
 
-def ladders(results: dict[str, Any]) -> str:
-    """For each row with rungs, at its first size: what each rung takes."""
-    lines = ["| operation | rung | forward ms | backward ms |", "|---|---|---|---|"]
-    for name in dict.fromkeys(name.rsplit(" ", 1)[0] for name in results):
-        timed = [
-            results.get(f"{name} {direction}", {"times": {"warm": {}}})["times"]["warm"]
-            for direction in ("forward", "backward")
-        ]
-        rungs = [side for side in dict.fromkeys([*timed[0], *timed[1]]) if side not in ("torch", "formula")]
-        if len(rungs) < 2:
-            continue
-        rungs.sort(key=lambda side: (side == "numba", side.endswith("1 thread"), side))
-        for side in rungs:
-            cells = [f"{found[side]['median']:.3g}" if side in found else "" for found in timed]
-            lines.append(f"| {name} | {side} | {' | '.join(cells)} |")
+def settings(results: dict[str, Any]) -> str:
+    """For each row that was timed with --all-settings: milliseconds of either side with and without its settings."""
+    lines = [f"| operation | {' | '.join(SETTINGS)} |", "|---" * (1 + len(SETTINGS)) + "|"]
+    for name, found in results.items():
+        timed = found["times"].get("warm", {})
+        if "numba as installed" in timed:
+            cells = [f"{timed[side]['median']:.3g}" if side in timed else "" for side in SETTINGS]
+            lines.append(f"| {name} | {' | '.join(cells)} |")
+    return "\n".join(lines) if len(lines) > 2 else "Not among these results: `handgrad bench --all-settings`."
+
+
+def ladders(results: dict[str, Any], stories: dict[str, Any]) -> str:
+    """For each row with rungs, at its first size and in each direction: what each rung is about, takes, and bought."""
+    parts = []
+    for name in names(results):
+        op = name.split(" ", 1)[0]
+        for direction in DIRECTIONS:
+            timed = results.get(f"{name} {direction}", {"times": {}})["times"].get("warm", {})
+            if table := ladder(timed, stories.get(op, {}).get(direction, {})):
+                parts.append(f"{name}, {direction}:\n\n{table}\n")
+    return "\n".join(parts)
+
+
+def ladder(timed: dict[str, Any], told: dict[str, str]) -> str:
+    """One ladder from below: production on one thread and on all threads come last. Empty where there is none."""
+    rungs = sorted(side for side in timed if side.startswith("numba ") and side != "numba as installed")
+    if not rungs:
+        return ""
+    rungs += [side for side in ("numba, 1 thread", "numba") if side in timed]
+    if len(rungs) < FEWEST_RUNGS:
+        return ""
+    lines, before = ["| rung | what is new | ms | times the speed of the one before |", "|---|---|---|---|"], None
+    for side in rungs:
+        ms = timed[side]["median"]
+        label = {"numba": "production", "numba, 1 thread": "production, 1 thread"}.get(
+            side, side.removeprefix("numba ")
+        )
+        bought = "" if before is None else f"{before / ms:.1f}" if before / ms >= 1.95 else f"{before / ms:.2f}"
+        lines.append(f"| {label} | {told.get(side, '').replace('|', chr(92) + '|')} | {ms:.3g} | {bought} |")
+        before = ms
     return "\n".join(lines)
 
 

@@ -97,7 +97,9 @@ def test_limits_by_hand(benches: Any) -> None:
     assert benches.roofline.grown(limits, faster) == 1.5 and benches.roofline.grown(limits, limits) == 1.0
     row = {"of_limit": 1.2}
     results = {"silu 10 forward": {"times": {"warm": {"numba": row, "torch": {"of_limit": 1.05}}}}}
-    assert benches.ops.too_fast(results, 1.0) == ["silu 10 forward (warm, numba)"] and not benches.ops.too_fast(results, 1.5)
+    assert benches.ops.too_fast(results, 1.0) == ["silu 10 forward (warm, numba)"] and not benches.ops.too_fast(
+        results, 1.5
+    )
     sizes = benches.roofline.cache_sizes()
     assert sizes and all(1 << 12 <= size <= 1 << 32 for size in sizes.values())
 
@@ -137,7 +139,9 @@ def test_a_run_of_the_command(tmp_path: Path) -> None:
     result = json.loads(out.read_text())
     assert result["limits"]["peak"] > 0 and result["threads"] >= 1
     (found,) = result["results"].values()
-    assert set(found["times"]["warm"]) >= {"numba", "formula", "numba 01_naive"} and max(found["errors"].values()) < 1e-5
+    assert (
+        set(found["times"]["warm"]) >= {"numba", "formula", "numba 01_naive"} and max(found["errors"].values()) < 1e-5
+    )
     assert all(row["of_limit"] > 0 and row["median"] > 0 for row in found["times"]["warm"].values())
     done = run("silu", *short, "--kernel", f"{own}:mine", "--no-ladders", "--out", out)
     assert done.returncode == 0, done.stderr

@@ -2,22 +2,23 @@
 
 from __future__ import annotations
 
-import importlib.util
-from types import SimpleNamespace
+from types import ModuleType
 from typing import Any
 
-from serve import serve, timed_block
+from rotation import Rotation, poison
+from serve import serve
 
 from handgrad.engine import process
 
 
-class Side:
+class Side(Rotation):
     """A row at one size and its inputs, between requests."""
 
-    def start(self, threads: int) -> dict[str, Any]:
-        """Settle the process, then load NumPy and handgrad."""
-        process.settle(threads)
-        process.join_pools()
+    def start(self, threads: int, installed: bool = False) -> dict[str, Any]:
+        """Settle the process, then load NumPy and handgrad; installed: in the order of a program that knows nothing of that."""
+        if not installed:
+            process.settle(threads)
+            process.join_pools()
         import cases
 
         import handgrad as hg
@@ -25,77 +26,116 @@ class Side:
         from handgrad.engine.tensor import KERNELS, apply
         from handgrad.reference.table import ROWS
 
+        hg.Tensor  # noqa: B018  the engine, which settles what it can, loads when it is first touched
         self.hg, self.cases, self.table, self.kernels = hg, cases, kernel_table, KERNELS
         self.apply, self.rows = apply, {op.name: op for op in ROWS}
+        self.users: dict[str, Any] = {}
         return {"threads": threads, "process": process.describe(), **process.settings()}
 
     def versions(self, op: str) -> list[str]:
-        """The names of what can be timed of a row: the ladder from below, and the formula."""
+        """The names of what can be timed of a row: the ladder from below, the formula, and production's last."""
+        if op in self.cases.UPDATES:
+            return ["numba"]
         found = self.table.versions(self.rows[op])
         return ["formula", *(name for name in found if name != "numba"), *(["numba"] if "numba" in found else [])]
 
-    def own(self, path: str, function: str, op: str) -> None:
-        """A user's kernel becomes the version `function`: a function of the inputs that returns the output."""
-        spec = importlib.util.spec_from_file_location("own_kernel", path)
-        assert spec is not None and spec.loader is not None
-        module = importlib.util.module_from_spec(spec)
-        spec.loader.exec_module(module)
-        if not callable(theirs := getattr(module, function, None)):
-            raise ValueError(f"--kernel: {path} defines no function called {function}")
-        pair = SimpleNamespace(forward=lambda *a, **p: (theirs(*a, **p), None), accepts=lambda *a, **p: True, vjp=None)
-        self.mine = {op: pair}
+    def stories(self, op: str) -> dict[str, dict[str, str]]:
+        """The idea of each rung in words, by direction."""
+        import stories
 
-    def prepare(self, case: str, version: str, direction: str, copies: int, path: str) -> bool:
-        """Make the inputs, run once and leave y, or the gradients, in an npz file; False where the version does not accept."""
+        pair = self.table.kernel(self.rows[op])
+        if pair is None:
+            return {}
+        names = [*self.table.versions(self.rows[op]), "numba, 1 thread"]
+        return {d: stories.ideas(vars(pair), names, d) for d in ("forward", "backward")}
+
+    def own(self, name: str, path: str, forward: str, vjp: tuple[str, str] | None, op: str) -> None:
+        """A user's functions become the version `name` of a row. vjp: (file, function), or None where there is none."""
+        import own
+
+        self.users[name] = own.Pair(path, forward, vjp, self.rows[op])
+
+    def prepare(
+        self, case: str, version: str, direction: str, copies: int, shape: list[int] | None, path: str
+    ) -> dict[str, Any] | None:
+        """Make the inputs, and leave what a pass over poisoned memory gives (y, or the gradients) in an npz file; None where
+        the version does not accept.
+        """
         import numpy as np
 
-        this, copies = self.cases.case(case), max(1, copies)
+        this = self.cases.case(case)
+        if this.op in self.cases.UPDATES:
+            return self.update(this, path)
         op = self.rows[this.op]
         self.kernels.clear()
-        if version != "formula":
-            pair = self.mine[this.op] if version not in self.versions(this.op) else self.table.versions(op)[version]
-            if not pair.accepts(*this.arrays(), **this.params):
-                return False
+        if version in self.users:
+            self.kernels[op] = pair = self.users[version]
+            pair.try_once(this.arrays(), this.params, shape, self.cases.cotangent, direction)
+        elif version != "formula":
+            pair = self.table.versions(op).get(version)
+            if pair is None or not pair.accepts(*this.arrays(), **this.params):
+                return None
             self.kernels[op] = pair
         backward = direction == "backward"
-        Tensor = self.hg.Tensor
-        inputs = [
-            [Tensor(a, copy=False, requires_grad=backward and a.dtype.kind == "f") for a in this.arrays(copy)]
-            for copy in range(copies)
-        ]
+        runs = [self.run(this, copy, backward, shape) for copy in range(copies)]
+        self.run(this, 0, backward, shape)[0]()  # compiles
+        results = [a.shape for a in runs[0][1]] if backward else [tuple(shape or ())]
+        poisoned = poison(results)
+        y = runs[0][0]()
+        if backward:
+            np.savez(path, *(leaf.grad.numpy() for leaf in runs[0][1]), dy=self.cases.cotangent(shape))
+        else:
+            np.savez(path, y.numpy())
+        self.turn_to([run for run, _ in runs])
+        poison(results)
+        return {"poisoned": poisoned}
 
-        def forward(tensors: list[Any]) -> Any:
-            y = self.apply(op, *tensors, **this.params)
+    def run(self, this: Any, copy: int, backward: bool, shape: Any) -> tuple[Any, list[Any]]:
+        """(a pass over fresh inputs, the leaves that it leaves gradients in)."""
+        op, Tensor = self.rows[this.op], self.hg.Tensor
+        inputs = [Tensor(a, copy=False, requires_grad=backward and a.dtype.kind == "f") for a in this.arrays(copy)]
+
+        def forward() -> Any:
+            y = self.apply(op, *inputs, **this.params)
             return y[0] if isinstance(y, tuple) else y
 
-        if backward:
-            dy = np.random.default_rng(1).standard_normal(forward(inputs[0]).shape).astype(np.float32)
-            graphs = [(forward(tensors), [t for t in tensors if t.requires_grad]) for tensors in inputs]
+        if not backward:
+            return forward, []
+        y, dy, leaves = forward(), self.cases.cotangent(shape, copy), [t for t in inputs if t.requires_grad]
 
-            def backwards(y: Any, leaves: list[Any]) -> None:
-                for leaf in leaves:
-                    leaf.grad = None
-                y.backward(dy, retain_graph=True)
+        def backwards() -> None:
+            for leaf in leaves:
+                leaf.grad = None
+            y.backward(dy, retain_graph=True)
 
-            self.steps = [lambda y=y, leaves=leaves: backwards(y, leaves) for y, leaves in graphs]
-            self.steps[0]()
-            np.savez(path, *(leaf.grad.numpy() for leaf in graphs[0][1]), dy=dy)
+        return backwards, leaves
+
+    def update(self, this: Any, path: str) -> dict[str, Any]:
+        """The public function of an update, on parameters whose gradients backward left."""
+        import numpy as np
+
+        hg: ModuleType = self.hg
+        arrays, params = this.arrays(), this.params
+        if this.op == "adamw":
+            p = hg.Tensor(arrays[0], requires_grad=True)
+            optimizer = hg.optim.AdamW([p], **params)
+            (p * hg.Tensor(arrays[1])).backward(np.ones(p.shape, np.float32))
+            optimizer.step()
+            np.savez(path, optimizer.flat, optimizer.m, optimizer.v)
+            self.turn_to([optimizer.step])
         else:
-            self.steps = [lambda tensors=tensors: forward(tensors) for tensors in inputs]
-            np.savez(path, self.steps[0]().numpy())
-        self.turn = 0
-        return True
-
-    def step(self) -> None:
-        """One pass over the next copy of the inputs."""
-        self.turn = (self.turn + 1) % len(self.steps)
-        self.steps[self.turn]()
-
-    def block(self, seconds: float, inner: int = 1) -> list[tuple[float, float]]:
-        """Passes for about `seconds`."""
-        return timed_block(self.step, seconds, inner=inner)
+            parameters, bounds = (
+                [hg.Tensor(np.zeros_like(a), requires_grad=True) for a in arrays],
+                self.cases.tighter(**params),
+            )
+            for p, a in zip(parameters, arrays, strict=True):
+                (p * hg.Tensor(a)).backward(np.ones(a.shape, np.float32))
+            hg.optim.clip_grad_norm_(parameters, next(bounds))
+            np.savez(path, *(p.grad.numpy() for p in parameters))
+            self.turn_to([lambda: hg.optim.clip_grad_norm_(parameters, next(bounds))])
+        return {"poisoned": False}  # it allocates nothing that could be
 
 
 if __name__ == "__main__":
     side = Side()
-    serve({name: getattr(side, name) for name in ("start", "versions", "own", "prepare", "block")})
+    serve({name: getattr(side, name) for name in ("start", "versions", "stories", "own", "prepare", "block")})

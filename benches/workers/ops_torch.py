@@ -1,4 +1,4 @@
-"""PyTorch's side of ops.py: what a user would call for the same row, eager."""
+"""PyTorch's side of ops.py: what a user would call for the same row, eager or through torch.compile."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ from typing import Any
 import cases
 import numpy as np
 import torch
-from serve import serve, timed_block
+from rotation import Rotation, poison
+from serve import serve
 from torch.nn import functional as F
 
 
@@ -44,6 +45,7 @@ def _rotary(x: Any) -> Any:
 
 
 def _packed_attention(x: Any, n_head: int) -> Any:
+    """Causal self-attention as nanoGPT writes it."""
     b, t, c = x.shape
     q, k, v = (part.view(b, t, n_head, c // 3 // n_head).transpose(1, 2) for part in x.split(c // 3, dim=2))
     y = F.scaled_dot_product_attention(q, k, v, is_causal=True)
@@ -55,6 +57,7 @@ OPS: dict[str, Callable[..., Any]] = {
     "linear": lambda x, w, b: torch.addmm(b, x, w),
     "softmax": lambda x: F.softmax(x, dim=-1),
     "log_softmax": lambda x: F.log_softmax(x, dim=-1),
+    "logsumexp": lambda x, axis: torch.logsumexp(x, dim=axis),
     "layer_norm": lambda x, w, b: F.layer_norm(x, w.shape, w, b),
     "rms_norm": lambda x, w: F.rms_norm(x, w.shape, w, 1e-6),
     "add_layer_norm": lambda x, r, w, b: F.layer_norm(x + r, w.shape, w, b),
@@ -63,6 +66,7 @@ OPS: dict[str, Callable[..., Any]] = {
     "silu": F.silu,
     "sigmoid": torch.sigmoid,
     "relu": F.relu,
+    "dropout": lambda x, mask, p: x.mul(mask).mul_(1 / (1 - p)),  # what F.dropout does once it has drawn the mask
     "attention": lambda q, k, v, causal: F.scaled_dot_product_attention(q, k, v, is_causal=causal),
     "packed_attention": _packed_attention,
     "rotary_embedding": _rotary,
@@ -77,65 +81,110 @@ OPS: dict[str, Callable[..., Any]] = {
 RECURRENT = {"lstm": "LSTM", "gru": "GRU", "rnn": "RNN"}
 
 
-class Side:
+VARIABLES = ("MALLOC_MMAP_THRESHOLD_", "MALLOC_TRIM_THRESHOLD_", "GOMP_SPINCOUNT")
+
+
+class Side(Rotation):
     """A row at one size and its inputs, between requests."""
 
-    def start(self, threads: int) -> dict[str, Any]:
-        """Threads."""
+    def start(self, threads: int, compiled: bool = False) -> dict[str, Any]:
+        """Threads; compiled: rows are called through torch.compile."""
         torch.set_num_threads(threads)
-        names = ("MALLOC_MMAP_THRESHOLD_", "MALLOC_TRIM_THRESHOLD_", "GOMP_SPINCOUNT")
-        environ = {name: os.environ[name] for name in names if name in os.environ}
-        return {"threads": torch.get_num_threads(), "torch": torch.__version__, "environ": environ}
+        self.compiled = compiled
+        if compiled:
+            import torch._functorch.config as functorch
 
-    def prepare(self, case: str, version: str, direction: str, copies: int, path: str) -> bool:
-        """Make the inputs, run once and leave y, or the gradients, in an npz file; False for a row that PyTorch lacks."""
+            functorch.donated_buffer = False  # a graph that is kept may not give its memory away
+        environ = {name: os.environ[name] for name in VARIABLES if name in os.environ}
+        return {"threads": torch.get_num_threads(), "compiled": compiled, "environ": environ}
+
+    def prepare(
+        self, case: str, version: str, direction: str, copies: int, shape: list[int] | None, path: str
+    ) -> dict[str, Any] | None:
+        """Make the inputs, and leave what a pass over poisoned memory gives (y, or the gradients) in an npz file; None for a
+        row that PyTorch lacks.
+        """
         this = cases.case(case)
+        if this.op in cases.UPDATES:
+            return None if self.compiled else self.update(this, path)
         if this.op not in OPS and this.op not in RECURRENT:
-            return False
+            return None
+        if self.compiled:
+            torch.compiler.reset()
         backward = direction == "backward"
-        runs = []
-        for copy in range(max(1, copies)):
-            tensors = [torch.from_numpy(a) for a in this.arrays(copy)]
-            for t in tensors:
-                t.requires_grad_(backward and t.is_floating_point())
-            if this.op in RECURRENT:
-                runs.append(_recurrent(RECURRENT[this.op])(*tensors))
-            else:
-                leaves = [t for t in tensors if t.requires_grad]
-                runs.append((lambda tensors=tensors: OPS[this.op](*tensors, **this.params), leaves))
+        runs = [self.run(this, copy, backward, shape) for copy in range(copies)]
+        with torch.set_grad_enabled(backward):
+            run, leaves = runs[0]
+            y = run()
+            results = [tuple(leaf.shape) for leaf in leaves] if backward else [tuple(y.shape)]
+            for leaf in leaves:
+                leaf.grad = None
+            del y
+            poisoned = poison(results, lambda shape: torch.full(shape, torch.nan), torch.empty)
+            y = run()
         if backward:
-            dy = np.random.default_rng(1).standard_normal(tuple(runs[0][0]().shape)).astype(np.float32)
-            cotangent = torch.from_numpy(np.asarray(dy))
-            graphs = [(run(), leaves) for run, leaves in runs]
-
-            def backwards(y: Any, leaves: list[Any]) -> None:
-                for leaf in leaves:
-                    leaf.grad = None
-                y.backward(cotangent, retain_graph=True)
-
-            self.steps = [lambda y=y, leaves=leaves: backwards(y, leaves) for y, leaves in graphs]
-            self.steps[0]()
-            found = [leaf.grad.numpy() for leaf in graphs[0][1]]
+            found = [leaf.grad.numpy() for leaf in leaves]
             if this.op in RECURRENT:  # back to the row's (in, out)
                 w = 3 if this.op == "lstm" else 2
                 found[w : w + 2] = [g.T for g in found[w : w + 2]]
-            np.savez(path, *found, dy=dy)
+            np.savez(path, *found, dy=cases.cotangent(shape))
         else:
-            self.steps = [run for run, _ in runs]
-            with torch.no_grad():
-                np.savez(path, self.steps[0]().numpy())
-        self.turn, self.grad = 0, backward
-        return True
+            np.savez(path, y.numpy())
+        self.turn_to([run for run, _ in runs])
+        self.grad = backward
+        poison(results, lambda shape: torch.full(shape, torch.nan), torch.empty)
+        return {"poisoned": poisoned}
 
-    def step(self) -> None:
-        """One pass over the next copy of the inputs."""
-        self.turn = (self.turn + 1) % len(self.steps)
-        self.steps[self.turn]()
+    def run(self, this: Any, copy: int, backward: bool, shape: Any) -> tuple[Callable[[], Any], list[Any]]:
+        """(a pass over fresh inputs, the leaves that it leaves gradients in)."""
+        tensors = [torch.from_numpy(a) for a in this.arrays(copy)]
+        for t in tensors:
+            t.requires_grad_(backward and t.is_floating_point())
+        if this.op in RECURRENT:
+            forward, leaves = _recurrent(RECURRENT[this.op])(*tensors)
+            if self.compiled:
+                forward = torch.compile(forward)
+        else:
+            op = torch.compile(OPS[this.op]) if self.compiled else OPS[this.op]
+            forward, leaves = lambda: op(*tensors, **this.params), [t for t in tensors if t.requires_grad]
+        if not backward:
+            return forward, []
+        y, dy = forward(), torch.from_numpy(cases.cotangent(shape, copy))
+
+        def backwards() -> None:
+            for leaf in leaves:
+                leaf.grad = None
+            y.backward(dy, retain_graph=True)
+
+        return backwards, leaves
+
+    def update(self, this: Any, path: str) -> dict[str, Any]:
+        """AdamW in one pass (fused=True), or clipping, on parameters with gradients."""
+        arrays, self.grad = this.arrays(), False
+        if this.op == "adamw":
+            p = torch.nn.Parameter(torch.from_numpy(arrays[0]))
+            p.grad = torch.from_numpy(arrays[1])
+            optimizer = torch.optim.AdamW([p], fused=True, **this.params)
+            optimizer.step()
+            state = optimizer.state[p]
+            np.savez(path, p.detach().numpy(), state["exp_avg"].numpy(), state["exp_avg_sq"].numpy())
+            self.turn_to([optimizer.step])
+        else:
+            parameters, bounds = (
+                [torch.nn.Parameter(torch.zeros(a.shape)) for a in arrays],
+                cases.tighter(**this.params),
+            )
+            for p, a in zip(parameters, arrays, strict=True):
+                p.grad = torch.from_numpy(a)
+            torch.nn.utils.clip_grad_norm_(parameters, next(bounds))
+            np.savez(path, *arrays)
+            self.turn_to([lambda: torch.nn.utils.clip_grad_norm_(parameters, next(bounds))])
+        return {"poisoned": False}
 
     def block(self, seconds: float, inner: int = 1) -> list[tuple[float, float]]:
         """Passes for about `seconds`."""
         with torch.set_grad_enabled(self.grad):
-            return timed_block(self.step, seconds, inner=inner)
+            return super().block(seconds, inner)
 
 
 if __name__ == "__main__":

@@ -1,8 +1,9 @@
 """The worker's half of the harness: answer requests, time blocks of steps. Imports nothing that has threads or settings.
 
 A worker script calls `serve({"name": function, ...})`. Each line on its standard input is a JSON object: {"do": name, ...}
-runs that function on the other entries and answers {"value": result} or {"error": sentence} on standard output. What the
-script or a library prints goes to standard error, so that it never mixes with answers.
+runs that function on the other entries and answers {"value": result} or {"error": sentence} on standard output; {"refused":
+sentence} where it raised Refusal, which says what is wrong with what the user gave. What the script or a library prints goes
+to standard error, so that it never mixes with answers.
 """
 
 from __future__ import annotations
@@ -20,6 +21,10 @@ WARM_UP = 2
 """Steps at the start of each block that are not counted: caches and thread pools wake up."""
 
 
+class Refusal(Exception):
+    """What the user gave cannot be done; the sentence says why, and nobody needs a traceback."""
+
+
 def serve(commands: Mapping[str, Callable[..., Any]]) -> None:
     """Answer requests until the input ends."""
     answers = os.fdopen(os.dup(1), "w")
@@ -28,6 +33,8 @@ def serve(commands: Mapping[str, Callable[..., Any]]) -> None:
         request = json.loads(line)
         try:
             answer = {"value": commands[request.pop("do")](**request)}
+        except Refusal as refusal:
+            answer = {"refused": str(refusal)}
         except Exception as error:
             traceback.print_exc()
             answer = {"error": f"{type(error).__name__}: {error}"}

@@ -105,7 +105,7 @@ def check(
     context_settings={"allow_extra_args": True, "ignore_unknown_options": True, "help_option_names": []},
 )
 def bench(ctx: typer.Context) -> None:
-    """Check and time operations beside PyTorch and NumPy; `handgrad bench --help` has the options."""
+    """Check and time operations beside PyTorch, NumPy and JAX; `handgrad bench --help` has the options."""
     from . import bench as command
 
     _exit(command.run(ctx.args))

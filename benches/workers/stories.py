@@ -1,0 +1,51 @@
+"""What each rung of a ladder is about, in the words of its own docstring: the first thing that its first line says.
+
+A rung's functions are called <op>_forward_<NN>_<idea>, <op>_vjp_<NN>_<idea>, or <op>_<NN>_<idea> where both directions run the
+same one. The pair "numba <NN>_<idea>" is told by the function of that number and idea; in a direction that calls this number
+another idea, by that.
+Production is told by the last rung that there is; on one thread, where that last rung is the threads, by the one before it.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+RUNG = re.compile(r"(?P<what>\w+?)_(?P<number>\d\d)_(?P<idea>\w+)")
+END = re.compile(r"\.(?=\s|$)|[:;](?=\s)")
+DIRECTIONS = {"forward": "forward", "backward": "vjp"}
+
+
+def ideas(functions: Mapping[str, Any], versions: list[str], direction: str) -> dict[str, str]:
+    """version -> its idea, for each version that has a function with a docstring."""
+    every, rungs = set(), []
+    for name, function in functions.items():
+        match, text = RUNG.fullmatch(name), (getattr(function, "__doc__", None) or "").strip()
+        if match and text and callable(function):
+            every.add(f"{match['number']}_{match['idea']}")
+            ways = [way for way in DIRECTIONS.values() if f"_{way}" in match["what"]] or list(DIRECTIONS.values())
+            if DIRECTIONS[direction] in ways:
+                rungs.append((match["number"], match["idea"], text))
+    rungs.sort()
+    found = {}
+    for version in versions:
+        idea = version.removeprefix("numba").strip()
+        if version == "numba":
+            told = [text for _, _, text in rungs[-1:]]
+        elif version == "numba, 1 thread":
+            below = [rung for rung in rungs if rung[0] < rungs[-1][0] and rungs[-1][1] == "threads"]
+            told = [text for n, i, text in below[-1:] if f"numba {n}_{i}" not in versions]
+        else:
+            told = [t for n, i, t in rungs if f"{n}_{i}" == idea]
+            told = told or [t for n, _, t in rungs if n == idea[:2] and idea in every]
+        if told:
+            found[version] = first(told[0])
+    return found
+
+
+def first(text: str) -> str:
+    """A docstring up to its first full stop, colon or semicolon: what follows is what the idea bought, where it was written."""
+    line = " ".join(text.split())
+    stop = END.search(line)
+    return line[: stop.start()] if stop else line
