@@ -2,11 +2,13 @@
 over keys, with grouped heads.
 
     p = softmax(scale q k^T);  dv = p^T dy;  ds = p (dy v^T - <dy, y>);  dq = scale ds k;  dk = scale ds^T q
-The rungs 02 and 03 are in `attention_core.py`. Residual: lse = log sum_j e^(s_ij), one number a query. A bias is left to
+The rungs 01 to 04 are in `attention_ladder.py`, 05 and 06 in `attention_core.py` and `attention_core_vjp.py`, and few queries
+against many keys have a way of their own, `attention_few_queries.py`. Residual: lse = log sum_j e^(s_ij), one number a query. A bias is left to
 the formula: its gradient is the T x S array that this kernel never makes, and is summed over heads and batch as a rule.
 """
 
 import math
+from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any
 
@@ -15,67 +17,14 @@ import numpy as np
 from .attention_core import attention_forward_05_registers, attention_forward_06_threads
 from .attention_core_vjp import attention_vjp_05_registers, attention_vjp_06_threads
 from .attention_few_queries import FEW, attention_forward_few_queries, attention_forward_few_queries_threads
-from .jit import FLOATS, frozen, jit, lent
+from .attention_ladder import ladder
+from .jit import FLOATS, frozen, lent
 from .threads import PARALLEL_WORK
 from .tile import ROWS, VECTOR_BYTES
 
 # Letters: B batch, H query heads, G key heads, T queries, S keys, D head_dim, N = B * H.
 MAX_HEAD_DIM = 256
 NO_MASK = frozen(np.ones((1, 0), np.bool_))
-
-
-@jit()
-def attention_forward_01_naive(q, k, v, y, lse, scale, causal):
-    """The textbook with a whole row of scores; q, y (N, T, D), k, v (N, S, D), lse (N, T). The rung to measure from."""
-    N, T, D = q.shape
-    S = k.shape[1]
-    scores = np.empty(S, q.dtype)
-    for n in range(N):
-        for i in range(T):
-            visible = max(0, min(S, i + 1 + S - T)) if causal else S
-            m = q.dtype.type(-np.inf)
-            for j in range(visible):
-                total = q.dtype.type(0)
-                for d in range(D):
-                    total += q[n, i, d] * k[n, j, d]
-                scores[j] = total * scale
-                m = max(m, scores[j])
-            total = q.dtype.type(0)
-            for j in range(visible):
-                scores[j] = math.exp(scores[j] - m)
-                total += scores[j]
-            lse[n, i] = m + math.log(total) if visible else np.inf
-            for d in range(D):
-                y[n, i, d] = 0
-            for j in range(visible):
-                for d in range(D):
-                    y[n, i, d] += scores[j] / total * v[n, j, d]
-
-
-@jit()
-def attention_vjp_01_naive(dy, y, q, k, v, lse, dq, dk, dv, scale, causal):
-    """The textbook, one score at a time; shapes as forward_01. dq, dk, dv are overwritten. The rung to measure from."""
-    N, T, D = q.shape
-    S = k.shape[1]
-    dq[:] = 0
-    dk[:] = 0
-    dv[:] = 0
-    for n in range(N):
-        for i in range(T):
-            delta = q.dtype.type(0)
-            for d in range(D):
-                delta += dy[n, i, d] * y[n, i, d]
-            for j in range(max(0, min(S, i + 1 + S - T)) if causal else S):
-                s, dp = q.dtype.type(0), q.dtype.type(0)
-                for d in range(D):
-                    s += q[n, i, d] * k[n, j, d]
-                    dp += dy[n, i, d] * v[n, j, d]
-                p = math.exp(s * scale - lse[n, i])
-                ds = p * (dp - delta) * scale
-                for d in range(D):
-                    dv[n, j, d] += p * dy[n, i, d]
-                    dq[n, i, d] += ds * k[n, j, d]
-                    dk[n, j, d] += ds * q[n, i, d]
 
 
 def located(array: np.ndarray) -> tuple[int, int, int, int]:
@@ -142,6 +91,12 @@ def run_forward(places: tuple, sizes: tuple, reach: tuple, masks: np.ndarray, sc
         attention_forward_06_threads(*places, sizes, reach, masks, scale, lse, parts)
 
 
+def forward_on_one_thread(places: tuple, sizes: tuple, reach: tuple, masks: Any, scale: Any, lse: np.ndarray) -> None:
+    """Rung 05, a head after the other."""
+    for head in range(lse.shape[0]):
+        attention_forward_05_registers(*places, sizes, reach, masks, scale, lse, head, 1)
+
+
 def few_queries(places: tuple, sizes: tuple, reach: tuple, masks: np.ndarray, scale: Any, lse: np.ndarray) -> None:
     """The same for any number of queries by the kernel for few of them."""
     H, G, T, S, D = sizes
@@ -161,11 +116,22 @@ def run_vjp(
     heads = lse.shape[0] // H * G
     cut, lanes = blocks(heads, S), VECTOR_BYTES // lse.itemsize
     several = want[0] and cut > 1
-    parts = np.empty((heads * cut, H // G, -(-T // ROWS) * ROWS * -(-D // lanes) * lanes) if several else (0, 0, 0), lse.dtype)
+    parts = np.empty(
+        (heads * cut, H // G, -(-T // ROWS) * ROWS * -(-D // lanes) * lanes) if several else (0, 0, 0), lse.dtype
+    )
     if heads * cut == 1:
         attention_vjp_05_registers(*places, sizes, reach, masks, scale, lse, want, add, parts, 0, 1)
     else:
         attention_vjp_06_threads(*places, sizes, reach, masks, scale, lse, want, add, parts, cut)
+
+
+def vjp_on_one_thread(
+    places: tuple, sizes: tuple, reach: tuple, masks: np.ndarray, scale: Any, lse: np.ndarray, want: tuple, add: tuple
+) -> None:
+    """Rung 05, a key head after the other."""
+    parts = np.empty((0, 0, 0), lse.dtype)
+    for head in range(lse.shape[0] // sizes[0] * sizes[1]):
+        attention_vjp_05_registers(*places, sizes, reach, masks, scale, lse, want, add, parts, head, 1)
 
 
 def _key_mask(mask: np.ndarray | None, batch: int) -> np.ndarray:
@@ -221,86 +187,52 @@ def _arranged(q: Any, k: Any, mask: Any, scale: float | None) -> tuple[int, tupl
     return B, (H, G, T, k.shape[-2], D), _key_mask(mask, B), q.dtype.type(1 / math.sqrt(D) if scale is None else scale)
 
 
-def forward(
-    q: np.ndarray, k: np.ndarray, v: np.ndarray, mask: np.ndarray | None = None, bias: None = None, *,
-    causal: bool = False, scale: float | None = None, window: int | None = None, grouped: bool = False,
-) -> tuple[np.ndarray, np.ndarray]:  # fmt: skip
-    """y (..., T, D) of q (..., T, D), k and v (..., S, D), or (..., G, S, D) where grouped. residual: lse (B * H, T)."""
-    B, sizes, masks, factor = _arranged(q, k, mask, scale)
-    H, _, T, S, _ = sizes
-    y, lse = np.empty(q.shape, q.dtype), np.empty((B * H, T), q.dtype)
-    if y.size:
-        arrays = [strided(a) for a in (q, k, v)]  # kept alive until the kernel is done
-        run_forward((*map(located, arrays), dense(y)), sizes, reach(T, S, causal, window), masks, factor, lse)
-    return y, lse
+def pair(run_forward: Callable[..., None], run_vjp: Callable[..., None]) -> SimpleNamespace:
+    """forward, vjp and accepts on these two runs of the core."""
+
+    def forward(
+        q: np.ndarray, k: np.ndarray, v: np.ndarray, mask: np.ndarray | None = None, bias: None = None, *,
+        causal: bool = False, scale: float | None = None, window: int | None = None, grouped: bool = False,
+    ) -> tuple[np.ndarray, np.ndarray]:  # fmt: skip
+        """y (..., T, D) of q (..., T, D), k and v (..., S, D), or (..., G, S, D) where grouped. residual: lse (B * H, T)."""
+        B, sizes, masks, factor = _arranged(q, k, mask, scale)
+        H, _, T, S, _ = sizes
+        y, lse = np.empty(q.shape, q.dtype), np.empty((B * H, T), q.dtype)
+        if y.size:
+            arrays = [strided(a) for a in (q, k, v)]  # kept alive until the kernel is done
+            run_forward((*map(located, arrays), dense(y)), sizes, reach(T, S, causal, window), masks, factor, lse)
+        return y, lse
+
+    def vjp(
+        dy: np.ndarray, y: np.ndarray, q: np.ndarray, k: np.ndarray, v: np.ndarray, *mask_and_bias: Any,
+        residuals: np.ndarray, wanted: Any, into: Any, causal: bool = False, scale: float | None = None,
+        window: int | None = None, grouped: bool = False,
+    ) -> tuple:  # fmt: skip
+        """(dq, dk, dv), and None for mask and bias where given; each may be written or added to the buffer lent for it."""
+        _, sizes, masks, factor = _arranged(q, k, mask_and_bias[0] if mask_and_bias else None, scale)
+        want = tuple(bool(w) for w in wanted[:3])
+        gradients, add = [], []
+        for x, wants, offer in zip((q, k, v), want, into, strict=False):
+            target = lent(offer) if wants else None
+            gradients.append(target[0] if target else np.empty(x.shape if wants else (0,), x.dtype))
+            add.append(target[1] if target else False)
+        if residuals.size:
+            arrays = [strided(a) for a in (dy, y, q, k, v)]
+            targets = [dense(g) if w else (0, 0, 0, 0) for g, w in zip(gradients, want, strict=True)]
+            places = (*map(located, arrays), *targets)
+            seen = reach(q.shape[-2], k.shape[-2], causal, window)
+            run_vjp(places, sizes, seen, masks, factor, residuals, want, tuple(add))
+        else:
+            for g, a in zip(gradients, add, strict=True):
+                if not a:
+                    g.fill(0)
+        return (*(g if w else None for g, w in zip(gradients, want, strict=True)), *(None for _ in mask_and_bias))
+
+    return SimpleNamespace(forward=forward, vjp=vjp, accepts=accepts)
 
 
-def vjp(
-    dy: np.ndarray, y: np.ndarray, q: np.ndarray, k: np.ndarray, v: np.ndarray, *mask_and_bias: Any,
-    residuals: np.ndarray, wanted: Any, into: Any, causal: bool = False, scale: float | None = None,
-    window: int | None = None, grouped: bool = False,
-) -> tuple:  # fmt: skip
-    """(dq, dk, dv), and None for mask and bias where given; each may be written or added to the buffer lent for it."""
-    _, sizes, masks, factor = _arranged(q, k, mask_and_bias[0] if mask_and_bias else None, scale)
-    want = tuple(bool(w) for w in wanted[:3])
-    gradients, add = [], []
-    for x, wants, offer in zip((q, k, v), want, into, strict=False):
-        target = lent(offer) if wants else None
-        gradients.append(target[0] if target else np.empty(x.shape if wants else (0,), x.dtype))
-        add.append(target[1] if target else False)
-    if residuals.size:
-        arrays = [strided(a) for a in (dy, y, q, k, v)]
-        targets = [dense(g) if w else (0, 0, 0, 0) for g, w in zip(gradients, want, strict=True)]
-        places = (*map(located, arrays), *targets)
-        seen = reach(q.shape[-2], k.shape[-2], causal, window)
-        run_vjp(places, sizes, seen, masks, factor, residuals, want, tuple(add))
-    else:
-        for g, a in zip(gradients, add, strict=True):
-            if not a:
-                g.fill(0)
-    return (*(g if w else None for g, w in zip(gradients, want, strict=True)), *(None for _ in mask_and_bias))
+_production = pair(run_forward, run_vjp)
+forward, vjp = _production.forward, _production.vjp
 
-
-def naive_accepts(
-    q: Any, k: Any, v: Any, mask: Any = None, bias: Any = None, *,
-    causal: bool = False, scale: float | None = None, window: int | None = None, grouped: bool = False,
-) -> bool:  # fmt: skip
-    return mask is None and window is None and not grouped and accepts(q, k, v, mask, bias)
-
-
-def naive_forward(
-    q: np.ndarray, k: np.ndarray, v: np.ndarray, *nothing: None,
-    causal: bool = False, scale: float | None = None, window: None = None, grouped: bool = False,
-) -> tuple[np.ndarray, np.ndarray]:  # fmt: skip
-    """Rung 01 as a pair, with no mask, bias, window or groups. residual: lse (N, T)."""
-    (T, D), S = q.shape[-2:], k.shape[-2]
-    N = math.prod(q.shape[:-2])
-    y, lse = np.empty(q.shape, q.dtype), np.empty((N, T), q.dtype)
-    factor = q.dtype.type(1 / math.sqrt(D) if scale is None else scale)
-    three = frozen(q).reshape(N, T, D), frozen(k).reshape(N, S, D), frozen(v).reshape(N, S, D)
-    attention_forward_01_naive(*three, y.reshape(N, T, D), lse, factor, causal)
-    return y, lse
-
-
-def naive_vjp(
-    dy: np.ndarray, y: np.ndarray, q: np.ndarray, k: np.ndarray, v: np.ndarray, *nothing: None,
-    residuals: np.ndarray, wanted: Any, into: Any, causal: bool = False, scale: float | None = None,
-    window: None = None, grouped: bool = False,
-) -> tuple:  # fmt: skip
-    """Rung 01 as a pair: (dq, dk, dv); it takes no offer of `into`."""
-    (T, D), S = q.shape[-2:], k.shape[-2]
-    N = math.prod(q.shape[:-2])
-    factor = q.dtype.type(1 / math.sqrt(D) if scale is None else scale)
-    queries = [frozen(a).reshape(N, T, D) for a in (dy, y, q)]
-    keys = [frozen(a).reshape(N, S, D) for a in (k, v)]
-    gradients = [np.empty(a.shape, a.dtype) for a in (q, k, v)]
-    flat = [
-        g.reshape(N, -1, D) if g.size else np.empty((N, n, D), g.dtype)
-        for g, n in zip(gradients, (T, S, S), strict=True)
-    ]
-    attention_vjp_01_naive(*queries, *keys, residuals, *flat, factor, causal)
-    return (*(g if w else None for g, w in zip(gradients, wanted, strict=False)), *nothing)
-
-
-RUNGS = {"numba 01_naive": SimpleNamespace(forward=naive_forward, vjp=naive_vjp, accepts=naive_accepts)}
+RUNGS = {**ladder(accepts), "numba 05_registers": pair(forward_on_one_thread, vjp_on_one_thread)}
 """The ladder's other rungs as pairs, so that they are checked and timed by name."""

@@ -109,7 +109,11 @@ def attention_forward_05_registers(q_at, k_at, v_at, y_at, sizes, reach, masks, 
     number = lse.dtype.type
     zero, one, infinity = number(0), number(1), number(np.inf)
     lanes = lanes_of(lse)
-    none, single, tile = np.int64(0), np.int64(1), np.int64(KEYS)  # not literals, for which `product` would compile anew
+    none, single, tile = (
+        np.int64(0),
+        np.int64(1),
+        np.int64(KEYS),
+    )  # not literals, for which `product` would compile anew
     key_0 = max(0, i_first + S - T - before) // KEYS * KEYS  # the tile of the first key that a query of this block sees
     n_keys = max(0, min(S, i_stop + S - T + after) - key_0)
     W, padded = (D + lanes - 1) // lanes * lanes, (n_keys + KEYS - 1) // KEYS * KEYS

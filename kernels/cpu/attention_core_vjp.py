@@ -59,7 +59,11 @@ def attention_vjp_05_registers(
     number = lses.dtype.type
     zero, one = number(0), number(1)
     lanes = lanes_of(lses)
-    none, single, tile = np.int64(0), np.int64(1), np.int64(KEYS)  # not literals, for which `product` would compile anew
+    none, single, tile = (
+        np.int64(0),
+        np.int64(1),
+        np.int64(KEYS),
+    )  # not literals, for which `product` would compile anew
     W, padded = (D + lanes - 1) // lanes * lanes, (n_keys + KEYS - 1) // KEYS * KEYS
     i_low = max(0, key_0 - after - (S - T)) // ROWS * ROWS  # the first query block that sees a key of ours
     n_rows = max(0, min(T, key_stop + before - (S - T)) - i_low)
@@ -135,7 +139,9 @@ def attention_vjp_05_registers(
                                 ds_row[j] = zero
                     if want[0]:
                         at_ds, at_k, at_i = i * KEYS + low, (j0 - key_0 + low) * W, (i0 + i) * W
-                        product(step, last - low, ds, at_ds, tile, single, key_rows, at_k, W, dqueries, at_i, W, W, single)
+                        product(
+                            step, last - low, ds, at_ds, tile, single, key_rows, at_k, W, dqueries, at_i, W, W, single
+                        )
                 for j in range(0, width, step):
                     i = max(0, j0 + j - after - (S - T) - i0)  # the first query of this block that sees key j
                     # ... and how many of them see it, or one of the keys next to it.

@@ -112,3 +112,25 @@ def add_four_rows(typingctx: Any, p: Any, p0: Any, v: Any, v0: Any, stride: Any,
         return context.get_dummy_value()
 
     return signature, generate
+
+
+@intrinsic
+def add_row(typingctx: Any, factor: Any, x: Any, x0: Any, y: Any, y0: Any, size: Any) -> Any:
+    """y[y0 + i] += factor x[x0 + i] for i < size."""
+    signature = types.void(y.dtype, x, types.int64, y, types.int64, types.int64)
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        factor_, x_, x0_, y_, y0_, size_ = arguments
+        walk = _Row(context, builder, size_, y.dtype)
+        x_at, y_at = walk.pointer(x_, x, x0_), walk.pointer(y_, y, y0_)
+        factors, zero = walk.splat(factor_), walk.constant(0.0)
+
+        def step(i: Any, mask: Any, carried: Any) -> Any:
+            total = _fma(builder, walk, factors, walk.load(x_at, i, mask, zero), walk.load(y_at, i, mask, zero))
+            walk.store(total, y_at, i, mask)
+            return carried
+
+        walk.fold(step, zero)
+        return context.get_dummy_value()
+
+    return signature, generate

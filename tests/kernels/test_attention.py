@@ -191,18 +191,120 @@ def test_nothing(kit, rng, T, S):
     assert [g.shape for g in d] == [q.shape, k.shape, v.shape] and not any(g.any() for g in d)
 
 
-def test_rung_01_equals_production(kit, rng):
-    q, k, v = (kit.freeze(a) for a in arrays(rng, (3,), 9, 12, 5, np.float32))
-    dy = kit.freeze(rng.standard_normal(q.shape).astype(np.float32))
-    scale = np.float32(5**-0.5)
-    want_y, want = oracle(*(a.astype(np.float64) for a in (dy, q, k, v)), causal=True)
-    y, lse = np.empty_like(q), np.empty(q.shape[:2], np.float32)
-    attention.attention_forward_01_naive(q, k, v, y, lse, scale, True)
-    kit.close(y, want_y, np.float32, 16)
-    d = [np.empty_like(a) for a in (q, k, v)]
-    attention.attention_vjp_01_naive(dy, kit.freeze(y), q, k, v, lse, *d, scale, True)
-    for got, exact in zip(d, want, strict=True):
-        kit.close(got, exact, np.float32, 16)
+LONG = [
+    ((), 300, 300, 8, {"causal": True}),
+    ((), 300, 300, 8, {}),
+    ((1, 3), 260, 700, 20, {"causal": True}),
+    ((2, 1), 700, 390, 16, {"causal": True}),
+    ((2,), 520, 520, 12, {"causal": True, "window": 100}),
+    ((1, 1), 400, 650, 7, {"window": 70, "scale": 0.3}),
+]
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize(("lead", "T", "S", "D", "params"), LONG, ids=str)
+def test_few_heads_are_cut_into_blocks(kit, rng, lead, T, S, D, params, dtype):
+    """Of queries, and on the way back of keys, whose parts of dq are added."""
+    heads = int(np.prod(lead))
+    assert attention.blocks(heads, T) > 1 or attention.blocks(heads, S) > 1
+    inputs = arrays(rng, lead, T, S, D, dtype)
+    length = 4 * max(T, S) ** 0.5
+    kit.check(attention, inputs, oracle, inputs="q k v", reads="q k v y", length=length, rng=rng, **params)
+
+
+def test_grouped_heads_are_cut_into_blocks(kit, rng):
+    q, k, v = arrays(rng, (2, 6), 300, 420, 10, np.float32)
+    mask = rng.random((2, 1, 1, 420)) < 0.7
+    mask[1] = False  # nothing to see: zeros, and zero gradients
+    y, gradients = kit.check(
+        attention, (q, k[:, :2], v[:, :2], mask), oracle, inputs="q k v mask", reads="q k v mask y", length=100, rng=rng,
+        causal=True, grouped=True,
+    )  # fmt: skip
+    assert not y[1].any() and not any(g[1].any() for g in gradients[:3])
+
+
+def test_a_block_of_queries_gives_the_bits_of_the_whole(monkeypatch, rng):
+    """What a query sees is the same in whatever block it stands."""
+    for params in ({}, {"causal": True}, {"causal": True, "window": 90}):
+        q, k, v = arrays(rng, (1, 2), 520, 520, 16, np.float32)
+        assert attention.blocks(2, 520) > 2
+        y, lse = attention.forward(q, k, v, **params)
+        with monkeypatch.context() as patch:
+            patch.setattr(attention, "UNITS", 1)
+            same, also = attention.forward(q, k, v, **params)
+        np.testing.assert_array_equal(y, same)
+        np.testing.assert_array_equal(lse, also)
+
+
+FEW_SIZES = [
+    ((2, 3), 1, 1, 8, {"causal": True}), ((1, 1), 1, 1500, 64, {"causal": True}), ((1, 12), 4, 333, 20, {"causal": True}),
+    ((4,), 3, 200, 5, {"window": 33}), ((2, 1), 2, 700, 16, {"causal": True, "window": 300}), ((2,), 4, 2, 256, {"causal": True}),
+    ((1, 16), 2, 1030, 64, {}),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize(("lead", "T", "S", "D", "params"), FEW_SIZES, ids=str)
+def test_few_queries(kit, rng, lead, T, S, D, params, dtype):
+    """On one thread and on all, for one block of keys and for several."""
+    inputs = arrays(rng, lead, T, S, D, dtype)
+    length = 4 * max(S, D) ** 0.5
+    kit.check(attention, inputs, oracle, inputs="q k v", reads="q k v y", length=length, rng=rng, **params)
+
+
+def test_few_queries_in_groups_with_a_mask(kit, rng):
+    q, k, v = arrays(rng, (3, 6), 2, 300, 12, np.float32)
+    mask = rng.random((3, 1, 1, 300)) < 0.3
+    mask[1], mask[2, ..., :150] = False, False
+    k[2, :, :150], v[2, :, :150] = np.nan, np.inf  # masked: not read
+    q, k, v, mask = (kit.freeze(a) for a in (q, k[:, :3, :300], v[:, :3, :300], mask))
+    y, lse = attention.forward(q, k, v, mask, grouped=True)
+    hidden = [np.where(mask[:, :, 0, :, None], a, 0) for a in (k, v)]
+    exact = (a.astype(np.float64) for a in (np.zeros(q.shape), q, *hidden))
+    kit.close(y, oracle(*exact, mask, grouped=True)[0], np.float32, 60)
+    assert not y[1].any() and np.isposinf(lse.reshape(3, 6, 2)[1]).all()
+
+
+def test_few_queries_read_a_cache_where_it_lies(kit, rng):
+    """(B, H, room, D) seen as far as it is filled; a NaN behind is not read, and one inside reaches its own head only."""
+    room = [rng.standard_normal((2, 3, 600, 16)).astype(np.float32) for _ in range(2)]
+    for a in room:
+        a[:, :, 500:] = np.nan
+    q, (k, v) = (
+        kit.freeze(rng.standard_normal((2, 3, 1, 16)).astype(np.float32)),
+        (kit.freeze(a[:, :, :500]) for a in room),
+    )
+    assert attention.strided(k) is k
+    y, _ = attention.forward(q, k, v, causal=True)
+    exact = (a.astype(np.float64) for a in (np.zeros(q.shape), q, k, v))
+    kit.close(y, oracle(*exact, causal=True)[0], np.float32, 60)
+    for a in room:
+        a[1, 2, 77] = np.nan
+        y, _ = attention.forward(q, k, v, causal=True)
+        np.testing.assert_array_equal(np.isnan(y).all(-1)[..., 0], np.isnan(y).any(-1)[..., 0])
+        assert np.isnan(y[1, 2]).all() and np.isnan(y).sum() == 16
+        a[1, 2, 77] = 0
+
+
+@pytest.mark.parametrize("name", attention.RUNGS)
+@pytest.mark.parametrize("params", [{}, {"causal": True}, {"causal": True, "scale": 0.7}], ids=str)
+@pytest.mark.parametrize(("lead", "T", "S", "D"), [((3,), 9, 12, 5), ((2, 2), 70, 131, 16), ((1, 1), 130, 66, 40)])
+def test_rungs(kit, rng, name, params, lead, T, S, D):
+    inputs = arrays(rng, lead, T, S, D, np.float32)
+    kit.check(attention.RUNGS[name], inputs, oracle, inputs="q k v", reads="q k v y", length=60, rng=rng, **params)
+
+
+@pytest.mark.parametrize("name", ["numba 02_rows", "numba 03_products", "numba 04_tiles"])
+def test_rungs_in_float64_and_with_nothing(kit, rng, name):
+    rung = attention.RUNGS[name]
+    inputs = arrays(rng, (2,), 65, 70, 8, np.float64)
+    kit.check(rung, inputs, oracle, inputs="q k v", reads="q k v y", length=60, rng=rng, causal=True)
+    for T, S in ((0, 5), (5, 0), (0, 0)):
+        q, k, v = (kit.freeze(a) for a in arrays(rng, (2, 3), T, S, 4, np.float32))
+        y, lse = rung.forward(q, k, v, causal=True)
+        assert y.shape == q.shape and not y.any()
+        d = rung.vjp(y, y, q, k, v, residuals=lse, wanted=(True,) * 3, into=(None,) * 3, causal=True)
+        assert [g.shape for g in d] == [q.shape, k.shape, v.shape] and not any(g.any() for g in d)
 
 
 def test_accepts(rng):
