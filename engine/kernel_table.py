@@ -25,7 +25,7 @@ from numpy import ndarray
 from ..reference import table as t
 from ..reference.op import Op
 from . import environment
-from .tensor import KERNELS
+from .tensor import KERNELS, OBSERVER
 
 CPU: dict[Op, str] = {
     t.ADD: "add",
@@ -94,10 +94,14 @@ class _Lazy:
         first = arrays[0]
         if type(first) is not ndarray or first.size < SMALLEST or first.dtype.kind != "f":
             return False
+        return (self.pair or self.loaded()).accepts(*arrays, **params)
+
+    def loaded(self) -> Any:
+        """The pair itself, which takes arrays of any size."""
         if self.pair is None:
             pair: Any = kernel(self.op)
             self.forward, self.vjp, self.pair = pair.forward, pair.vjp, pair
-        return self.pair.accepts(*arrays, **params)
+        return self.pair
 
 
 @contextmanager
@@ -151,6 +155,24 @@ def _counted(op: Op, pair: Any, calls: Counter[str]) -> Any:
         return pair.vjp(*args, **params)
 
     return SimpleNamespace(accepts=pair.accepts, forward=forward, vjp=vjp)
+
+
+def on_arrays(op: Op, *arrays: Any, **params: Any) -> Any:
+    """The output of `op` on arrays alone: no Tensor, no graph, and its kernel whatever the size, if there is one that
+    accepts them. For a loop of many small operations, which was worth loading the kernels for.
+    """
+    if OBSERVER:
+        return OBSERVER[0].forward(_run_at_any_size, op, list(arrays), params)[0]
+    return _run_at_any_size(op, arrays, params)[0]
+
+
+def _run_at_any_size(op: Op, arrays: Any, params: dict[str, Any]) -> tuple[Any, Any, Any]:
+    pair = KERNELS.get(op)
+    if type(pair) is _Lazy:
+        pair = pair.loaded()
+    if pair is None or not pair.accepts(*arrays, **params):
+        return op.forward(*arrays, **params), None, None
+    return (*pair.forward(*arrays, **params), pair)
 
 
 @cache

@@ -1,61 +1,52 @@
-"""handgrad's side of generate.py: models.GPT's reader, which keeps keys and values."""
+"""handgrad's side of generate.py: models.GPT's reader, which keeps keys and values, its weights in one of their forms."""
 
 from __future__ import annotations
 
-import time
 from typing import Any
 
-from serve import run_queue_wait, serve
+from serve import serve
 
 from handgrad.engine import process
 
 
 class Side:
-    """A model between requests."""
+    """A reader between requests."""
 
-    def start(self, threads: int) -> dict[str, Any]:
-        """Settle the process, then load NumPy and handgrad."""
+    def start(self, threads: int, weights: str, path: str, save: bool) -> dict[str, Any]:
+        """Settle the process, then load NumPy and handgrad; the model's weights go to, or come from, the npz file `path`."""
         process.settle(threads)
         process.join_pools()
         import generation as g
+        import numpy as np
 
         import handgrad as hg
 
         self.g = g
         config = hg.models.GPTConfig(g.VOCAB, g.BLOCK, g.LAYERS, g.HEADS, g.WIDTH)
-        self.model = hg.models.GPT(config, generator=hg.Generator(0)).eval()
-        return {"threads": threads, "process": process.describe(), **process.settings()}
+        model = hg.models.GPT(config, generator=hg.Generator(0)).eval()
+        if save:
+            arrays: dict[str, Any] = model.state_dict()
+            np.savez(path, **arrays)
+        else:
+            model.load_state_dict(np.load(path))
+        self.reader = model.reader(weights)
+        return {"threads": threads, "process": process.describe(), "bytes": self.reader.nbytes, **process.settings()}
 
-    def save_weights(self, path: str) -> None:
-        """The state dict as an npz file."""
-        import numpy as np
-
-        arrays: dict[str, Any] = self.model.state_dict()
-        np.savez(path, **arrays)
+    def read(self, ids: Any, start: int) -> int:
+        """The likeliest token behind ids, which stand at `start`."""
+        if start == 0:
+            self.reader.forget()
+        return int(self.reader.read(ids).argmax())
 
     def tokens(self, count: int) -> list[int]:
-        """The likeliest tokens after the prompt, and the seconds of each go to self.samples."""
-        import numpy as np
+        """The likeliest tokens after the prompt."""
+        return self.g.write(self.read, count)[0]
 
-        reader, new, found, self.samples = self.model.reader(), self.g.PROMPT, [], []
-        for _ in range(count):
-            waited, began = run_queue_wait(), time.perf_counter()
-            token = int(reader.read(new).argmax())
-            self.samples.append((time.perf_counter() - began, max(0.0, run_queue_wait() - waited)))
-            new = np.array([token])
-            found.append(token)
-        return found
-
-    def block(self, seconds: float) -> list[tuple[float, float]]:
-        """Texts for about `seconds`; a sample is one token after the first, which reads the prompt."""
-        samples: list[tuple[float, float]] = []
-        end = time.perf_counter() + seconds
-        while time.perf_counter() < end:
-            self.tokens(self.g.NEW)
-            samples += self.samples[2:]
-        return samples
+    def block(self, seconds: float, what: str) -> list[Any]:
+        """Samples of about `seconds`, of a "token" or a "prompt"."""
+        return self.g.block(self.read, seconds, what)
 
 
 if __name__ == "__main__":
     side = Side()
-    serve({name: getattr(side, name) for name in ("start", "save_weights", "tokens", "block")})
+    serve({name: getattr(side, name) for name in ("start", "tokens", "block")})

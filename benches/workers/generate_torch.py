@@ -1,14 +1,13 @@
-"""PyTorch's side of generate.py: eager, keys and values kept in memory made once, as one writes it by hand."""
+"""PyTorch's side of generate.py: eager or compiled, keys and values kept in memory made once, as one writes it by hand."""
 
 from __future__ import annotations
 
-import time
 from typing import Any
 
 import generation as g
 import numpy as np
 import torch
-from serve import run_queue_wait, serve
+from serve import serve
 from torch.nn import functional as F
 from torch_gpt import TorchGPT
 
@@ -16,19 +15,19 @@ from torch_gpt import TorchGPT
 class Side:
     """A model and its cache between requests."""
 
-    def start(self, threads: int) -> dict[str, Any]:
-        """Threads, and a model whose weights come with `load_weights`."""
+    def start(self, threads: int, weights: str, path: str, compile: bool) -> dict[str, Any]:
+        """Threads, and a model with the weights of the npz file `path`, all in the dtype `weights`."""
         torch.set_num_threads(threads)
-        self.model = TorchGPT(g.VOCAB, g.BLOCK, g.LAYERS, g.HEADS, g.WIDTH, bias=True).eval()
+        dtype = getattr(torch, weights)
+        model = TorchGPT(g.VOCAB, g.BLOCK, g.LAYERS, g.HEADS, g.WIDTH, bias=True).load_arrays(np.load(path))
+        self.model = model.eval().to(dtype)
         size = (1, g.HEADS, g.BLOCK, g.WIDTH // g.HEADS)
-        self.caches = [(torch.empty(size), torch.empty(size)) for _ in range(g.LAYERS)]
-        return {"threads": torch.get_num_threads(), "torch": torch.__version__}
+        self.caches = [(torch.empty(size, dtype=dtype), torch.empty(size, dtype=dtype)) for _ in range(g.LAYERS)]
+        self.step = torch.compile(self.logits, dynamic=True) if compile else self.logits
+        size = sum(p.numel() * p.element_size() for p in self.model.parameters())
+        return {"threads": torch.get_num_threads(), "torch": torch.__version__, "compile": compile, "bytes": size}
 
-    def load_weights(self, path: str) -> None:
-        """The weights of an npz file that handgrad's side saved."""
-        self.model.load_arrays(np.load(path))
-
-    def read(self, ids: torch.Tensor, start: int) -> torch.Tensor:
+    def logits(self, ids: torch.Tensor, start: int) -> torch.Tensor:
         """Logits (V,) behind ids (1, T), which stand at `start`."""
         body, end = self.model.transformer, start + ids.shape[1]
         x = body["wte"](ids) + body["wpe"](torch.arange(start, end))
@@ -42,28 +41,19 @@ class Side:
         return self.model.lm_head(body["ln_f"](x[:, -1]))[0]
 
     @torch.inference_mode()
-    def tokens(self, count: int) -> list[int]:
-        """The likeliest tokens after the prompt, and the seconds of each go to self.samples."""
-        new, place, found, self.samples = torch.from_numpy(g.PROMPT)[None], 0, [], []
-        for _ in range(count):
-            waited, began = run_queue_wait(), time.perf_counter()
-            token = int(self.read(new, place).argmax())
-            self.samples.append((time.perf_counter() - began, max(0.0, run_queue_wait() - waited)))
-            place += new.shape[1]
-            new = torch.tensor([[token]])
-            found.append(token)
-        return found
+    def read(self, ids: Any, start: int) -> int:
+        """The likeliest token behind ids, which stand at `start`."""
+        return int(self.step(torch.from_numpy(ids)[None], start).argmax())
 
-    def block(self, seconds: float) -> list[tuple[float, float]]:
-        """Texts for about `seconds`; a sample is one token after the first, which reads the prompt."""
-        samples: list[tuple[float, float]] = []
-        end = time.perf_counter() + seconds
-        while time.perf_counter() < end:
-            self.tokens(g.NEW)
-            samples += self.samples[2:]
-        return samples
+    def tokens(self, count: int) -> list[int]:
+        """The likeliest tokens after the prompt."""
+        return g.write(self.read, count)[0]
+
+    def block(self, seconds: float, what: str) -> list[Any]:
+        """Samples of about `seconds`, of a "token" or a "prompt"."""
+        return g.block(self.read, seconds, what)
 
 
 if __name__ == "__main__":
     side = Side()
-    serve({name: getattr(side, name) for name in ("start", "load_weights", "tokens", "block")})
+    serve({name: getattr(side, name) for name in ("start", "tokens", "block")})

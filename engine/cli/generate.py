@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import reprlib
+import sys
 from pathlib import Path
 
 from ..errors import UserError
 from ..models.folder import load_model
-from ..models.generation import check_sampling, generate
+from ..models.generation import check_sampling, generate, reader_of
 from ..random import Generator
 from ..text.word_tokenizer import WordTokenizer
 from .options import from_options
@@ -22,8 +23,9 @@ def run(
     top_k: int | None,
     top_p: float | None,
     seed: int,
+    weights: str | None = None,
 ) -> None:
-    """Prints the prompt and what follows it, each token as soon as it is drawn.
+    """Prints the prompt and what follows it, each token as soon as it is drawn; on stderr what other weights take.
 
     Without a prompt the text goes on from a line break, or from the first token of a model that knows none. <unk>, which
     stands for the words that a tokenizer of words does not know, is never drawn.
@@ -42,10 +44,22 @@ def run(
         raise UserError(f"--prompt: {error}") from None
     if not len(ids):
         raise UserError(f"--prompt {prompt!r} holds no word, but the model needs at least one to go on from")
+    reader = from_options(reader_of, model=model, weights=weights)
+    if weights is not None:
+        before = sum(p.data.nbytes for p in model.parameters())
+        print(
+            f"handgrad: weights in {weights}: {_megabytes(reader.nbytes)}, {_megabytes(before)} in the file",
+            file=sys.stderr,
+        )
+    del model  # with other weights its own are not needed any more
     print(tokenizer.decode(ids), end="", flush=True)
     options = {"temperature": temperature, "top_k": top_k, "top_p": top_p}
     unknown = [tokenizer.unknown_id] if isinstance(tokenizer, WordTokenizer) else []
-    drawn = generate(model, ids, tokens, generator=Generator(seed), exclude=unknown, **options)
+    drawn = generate(reader, ids, tokens, generator=Generator(seed), exclude=unknown, **options)
     for piece in tokenizer.stream(drawn, after=ids):
         print(piece, end="", flush=True)
     print()
+
+
+def _megabytes(size: int) -> str:
+    return f"{size / 1e6:.3g} MB"

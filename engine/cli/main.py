@@ -59,11 +59,14 @@ def generate(
         float | None, typer.Option(help="Choose among the likeliest tokens that reach probability p.")
     ] = None,
     seed: Annotated[int, typer.Option(help="The same seed gives the same text.")] = 0,
+    weights: Annotated[
+        str | None, typer.Option(help="float32, bfloat16, float16 or int8: less memory, faster, less exact.  [float32]")
+    ] = None,
 ) -> None:
     """Write text with a trained model, token by token as it is drawn."""
     from .generate import run
 
-    run(folder, prompt, tokens, temperature=temperature, top_k=top_k, top_p=top_p, seed=seed)
+    run(folder, prompt, tokens, temperature=temperature, top_k=top_k, top_p=top_p, seed=seed, weights=weights)
 
 
 @app.command(epilog="Example: handgrad check softmax attention")

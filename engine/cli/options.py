@@ -12,8 +12,8 @@ T = TypeVar("T")
 
 _SAME = ("steps", "lr", "min_lr", "warmup", "weight_decay", "clip", "seed", "eval_every", "dropout", "bias",
          "level", "vocab_size", "tie_weights", "separator", "held_back", "attention")  # fmt: skip
-_SAMPLING = ("temperature", "top_k", "top_p")
-OPTIONS = {name: "--" + name.replace("_", "-") for name in _SAME + _SAMPLING} | {
+_GENERATE = ("temperature", "top_k", "top_p", "weights")
+OPTIONS = {name: "--" + name.replace("_", "-") for name in _SAME + _GENERATE} | {
     "batch_size": "--batch",
     "n_layer": "--layers",
     "n_head": "--heads",

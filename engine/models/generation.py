@@ -47,6 +47,22 @@ def probabilities(logits: np.ndarray, *, temperature: float, top_k: int | None, 
     return p
 
 
+def reader_of(model: Any, weights: str | None = None) -> Any:
+    """What reads a text with the model: its read(ids (T,)) -> logits (V,) goes on from what it read before.
+
+    model: it has reader(weights), or, where nothing can be kept from token to token, next_logits(ids) -> (V,) of the whole
+        text; a reader is its own. weights: as in models.GPT.reader. UserError where the model cannot go on with a text, or its
+        weights have no other form.
+    """
+    if hasattr(model, "reader"):
+        return model.reader() if weights is None else model.reader(weights)
+    if not hasattr(model, "read") and not hasattr(model, "next_logits"):
+        raise UserError(f"generate: a {type(model).__name__} cannot go on with a text, it has no reader")
+    if weights is not None:
+        raise UserError(f"generate: weights is {weights!r}, but a {type(model).__name__} reads its own as they are")
+    return model if hasattr(model, "read") else _WholeText(model)
+
+
 def generate(
     model: Any,
     ids: np.ndarray,
@@ -60,15 +76,14 @@ def generate(
 ) -> Iterator[int]:
     """Yields max_new_tokens tokens that follow ids (T,), each as soon as it is drawn.
 
-    model: it has reader(), whose read(ids) -> logits (V,) goes on from what it read before; or, where nothing can be kept
-    from token to token, next_logits(ids) -> (V,) of the whole text. exclude: tokens that are never drawn. The same
-    generator state gives the same tokens.
+    model: a model, or what `reader_of` makes of one: models.GPT.reader("int8") holds its weights in a quarter of the bytes.
+    exclude: tokens that are never drawn. The same generator state gives the same tokens.
     """
     check_sampling(temperature, top_k, top_p)
     if len(ids) == 0:
         raise ValueError("generate: the prompt is empty, but a model needs at least one token to go on from")
     generator = generator or Generator(0)
-    new, read = np.asarray(ids), (model.reader() if hasattr(model, "reader") else _WholeText(model)).read
+    new, read = np.asarray(ids), reader_of(model).read
     for _ in range(max_new_tokens):
         logits = read(new)
         if len(exclude):

@@ -18,10 +18,11 @@ import numpy as np
 
 from .. import random
 from ..errors import UserError
-from ..nn import Dropout, Embedding, KeyValueCache, LayerNorm, Linear, Module, ModuleList, TransformerBlock
+from ..nn import Dropout, Embedding, LayerNorm, Linear, Module, ModuleList, TransformerBlock
 from ..ops import cross_entropy
 from ..recording import no_grad
 from ..tensor import Tensor
+from .gpt_reader import Reader
 from .settings import decay_groups, loaded
 
 _CONV1D = ("attn.c_attn.weight", "attn.c_proj.weight", "mlp.c_fc.weight", "mlp.c_proj.weight")
@@ -133,13 +134,10 @@ class _Body(Module):
         )
         self.ln_f = LayerNorm(config.n_embd, config.layer_norm_epsilon, config.bias)
 
-    def forward(self, ids: Any, caches: list[KeyValueCache] | None = None) -> Tensor:
-        """caches: one a block; ids go on from what is in them."""
-        start = caches[0].length if caches else 0
-        x = self.wte(ids) + self.wpe(np.arange(start, start + ids.shape[-1]))  # (B, T, C)
-        x = self.drop(x)
-        for i, block in enumerate(self.h):
-            x = block(x, cache=caches[i] if caches else None)
+    def forward(self, ids: Any) -> Tensor:
+        x = self.drop(self.wte(ids) + self.wpe(np.arange(ids.shape[-1])))  # (B, T, C)
+        for block in self.h:
+            x = block(x)
         return self.ln_f(x)
 
 
@@ -181,9 +179,9 @@ class GPT(Module):
         x = self.transformer(ids[None, -self.config.block_size :])  # (1, T, C)
         return self.lm_head(x[:, -1]).numpy()[0]
 
-    def reader(self) -> Reader:
-        """What `generate` asks: it reads a text piece by piece, and keeps keys and values."""
-        return Reader(self)
+    def reader(self, weights: str | None = None) -> Reader:
+        """What `generate` asks: it reads a text piece by piece, and keeps keys and values. weights: their form; see Reader."""
+        return Reader(self, weights)
 
     def parameter_groups(self, weight_decay: float) -> list[dict[str, Any]]:
         """Matrices, which decay, and vectors (biases and norms), which do not: what AdamW takes."""
@@ -220,25 +218,3 @@ class GPT(Module):
 
     def extra_repr(self) -> str:
         return ", ".join(f"{name}={value}" for name, value in asdict(self.config).items())
-
-
-class Reader:
-    """Reads a text piece by piece with a model. Pieces that fit into the model's context cost what they are long.
-
-    Once the text is longer than the context, its window moves on with every token; then every position in it is another
-    one and the whole window is computed anew, as `next_logits` does.
-    """
-
-    def __init__(self, model: GPT) -> None:
-        self._model, self._ids = model, np.zeros(0, np.int64)
-        self._caches = [KeyValueCache(model.config.block_size) for _ in range(model.config.n_layer)]
-
-    @no_grad()
-    def read(self, ids: np.ndarray) -> np.ndarray:
-        """Logits (V,) of the token that follows ids (T,), which follow what was read before."""
-        self._ids = np.append(self._ids, ids)
-        if len(self._ids) > self._model.config.block_size:
-            self._caches = []
-            return self._model.next_logits(self._ids)
-        x = self._model.transformer(np.asarray(ids)[None, :], self._caches)  # (1, T, C)
-        return self._model.lm_head(x[:, -1]).numpy()[0]

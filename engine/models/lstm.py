@@ -73,8 +73,13 @@ class LSTMLanguageModel(Module):
         logits, (h, c) = self(ids, hidden)
         return cross_entropy(logits, targets), (h.detach(), c.detach())
 
-    def reader(self) -> Reader:
-        """What `generate` asks: it reads a text piece by piece."""
+    def reader(self, weights: str | None = None) -> Reader:
+        """What `generate` asks: it reads a text piece by piece. weights: None, or what they are anyway."""
+        own = self.embedding.weight.dtype.name
+        if weights not in (None, own):
+            raise UserError(
+                f"generate: weights is {weights!r}, but an LSTMLanguageModel reads its own as they are, {own}"
+            )
         return Reader(self)
 
     def parameter_groups(self, weight_decay: float) -> list[dict[str, Any]]:

@@ -2,15 +2,18 @@
 
     dx = dy W^T,   dW = x^T dy   (transposed: dW = dy^T x),   db = sum of the rows of dy
 The products are those of matmul.py, which put dW straight into the leaf's gradient, or add it there, and start y from
-the bias. Small ones are NumPy's BLAS: a transposed view is passed on as a flag, nothing is copied.
+the bias. Small ones are NumPy's BLAS: a transposed view is passed on as a flag, nothing is copied. So is that of one row x, which
+reads W as fast as memory gives it; those of a few rows, for which BLAS packs W first, are those of matvec.py.
 """
 
+from collections.abc import Callable
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 from numba import prange
 
-from . import matmul
+from . import matmul, matvec
 from .jit import FLOATS, frozen, jit, lent
 from .layer_norm import add_blocks
 from .threads import PARALLEL_WORK, row_block
@@ -64,6 +67,12 @@ def _product(a: np.ndarray, b: np.ndarray, shape: tuple[int, ...], offer: Any) -
 
 def affine(x: np.ndarray, matrix: np.ndarray, bias: np.ndarray | None, y: np.ndarray) -> None:
     """y (R, O), contiguous, = x (R, I) matrix (I, O) [+ bias (O,)]."""
+    if 1 < len(x) <= matvec.FEW and matrix.T.flags.c_contiguous and y.size:
+        matvec.product(matrix.T, x, bias, y)
+        return
+    if 1 < len(x) <= matvec.FEW_BY_COLUMNS and matrix.flags.c_contiguous and y.size:
+        matvec.product_by_columns(matrix, x, bias, y)
+        return
     if matmul.packs(x, matrix):
         matmul.packed(x, matrix, y, bias=bias)
         return
@@ -126,3 +135,28 @@ def vjp(
         linear_bias_vjp_02_threads(dy2, dbiases, block)
     add_blocks(dbiases, dbias, add)
     return dx, dweight, dbias
+
+
+def rung(loops: Callable[..., None], *work: int) -> SimpleNamespace:
+    """A rung of matvec.py as a pair, for a few rows; its vjp is production's."""
+
+    def few(x: Any, weight: Any, bias: Any = None, *, transposed: bool = False) -> bool:
+        return accepts(x, weight, bias, transposed=transposed) and 1 <= np.prod(x.shape[:-1]) <= matvec.FEW
+
+    def forward_rung(x: Any, weight: Any, bias: Any = None, *, transposed: bool = False) -> tuple[np.ndarray, None]:
+        w, none = frozen(weight if transposed else weight.T), matvec.NOTHING[x.dtype]
+        y = np.empty((*x.shape[:-1], len(w)), x.dtype)
+        R = int(np.prod(x.shape[:-1]))
+        rows = frozen(x).reshape(R, w.shape[1]), none if bias is None else frozen(bias), y.reshape(R, len(w))
+        loops(w, none, *rows, *work)
+        return y, None
+
+    return SimpleNamespace(forward=forward_rung, vjp=vjp, accepts=few)
+
+
+RUNGS = {
+    "numba matvec_01_naive": rung(matvec.matvec_forward_01_naive),
+    "numba matvec_02_lanes": rung(matvec.matvec_forward_02_lanes),
+    "numba matvec_04_threads": rung(matvec.matvec_forward_04_threads, 4),
+}
+"""The rungs for a few rows as pairs, so that they are checked and timed by name."""

@@ -14,7 +14,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from handgrad.engine.errors import UserError
-from handgrad.engine.models.generation import check_sampling, generate, probabilities
+from handgrad.engine.models.generation import check_sampling, generate, probabilities, reader_of
+from handgrad.engine.models.lstm import LSTMLanguageModel
 from handgrad.engine.random import Generator
 
 QUICK = settings(deadline=None, derandomize=True, max_examples=100)
@@ -170,3 +171,32 @@ def test_senseless_options_are_sentences(options: dict[str, Any], sentence: str)
 def test_an_empty_prompt_is_a_sentence() -> None:
     with pytest.raises(ValueError, match=r"^generate: the prompt is empty"):
         next(generate(Fixed([0.0]), np.array([], np.int64), 1))
+
+
+class Reading:
+    """A reader that says how much it read."""
+
+    def __init__(self) -> None:
+        self.seen: list[int] = []
+
+    def read(self, ids: np.ndarray) -> np.ndarray:
+        self.seen.append(len(ids))
+        return np.zeros(3, np.float32)
+
+
+def test_a_reader_is_a_model_too() -> None:
+    reader = Reading()
+    assert len(list(generate(reader, np.array([0, 1]), 3))) == 3
+    assert reader.seen == [2, 1, 1] and reader_of(reader) is reader
+
+
+def test_what_cannot_be_read_is_a_sentence() -> None:
+    with pytest.raises(UserError, match=r"^generate: a dict cannot go on with a text, it has no reader$"):
+        next(generate({}, np.array([0]), 1))
+    for model in (Fixed([0.0]), Reading()):
+        with pytest.raises(UserError, match=r"^generate: weights is 'int8', but a \w+ reads its own as they are$"):
+            reader_of(model, "int8")
+    model = LSTMLanguageModel(5, 4, 4, 1)
+    assert reader_of(model, "float32").read(np.array([1])).shape == (5,)
+    with pytest.raises(UserError, match=r"^generate: weights is 'int8', but an LSTMLanguageModel reads its own"):
+        reader_of(model, "int8")
