@@ -60,7 +60,7 @@ def all_logits(reader: Any, ids: np.ndarray, window: int) -> np.ndarray:
 
 def compared(logits: np.ndarray, exact: np.ndarray, ids: np.ndarray) -> dict[str, float]:
     """The figures of one form."""
-    windows, steps, V = logits.shape
+    windows, steps, _ = logits.shape
     targets = ids[: windows * (steps + 1)].reshape(windows, steps + 1)[:, 1:]
 
     def loss(x: np.ndarray) -> float:

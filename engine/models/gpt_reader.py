@@ -54,7 +54,7 @@ class _LayerNorm:
 
 def _vector(array: np.ndarray, form: str | None) -> np.ndarray:
     """Vectors are not rounded to fewer bits, but are of the dtype in which products are."""
-    return array if form is None else array.astype(np.float32, copy=False)
+    return array if form in (None, array.dtype.name) else array.astype(np.float32)
 
 
 class _Block:

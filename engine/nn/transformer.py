@@ -52,8 +52,9 @@ class MLP(Module):
     """Two linear layers with a GELU between them, C -> d_ff -> C.
 
     The first layer adds its bias, not bias_gelu: the product starts from the bias at no cost, and the sum for the
-    gradient of the bias is short beside the products. Forward and backward, linear without bias and bias_gelu take 0.30 + 0.70 ms where these take
-    0.30 + 0.685 (768 x 128 to 512), and 2.95 + 6.13 where these take 2.96 + 6.11 (256 x 768 to 3072, float32, two cores).
+    gradient of the bias is short beside the products. Forward and backward, linear without bias and bias_gelu take
+    0.30 + 0.70 ms where these take 0.30 + 0.685 (768 x 128 to 512), and 2.95 + 6.13 where these take 2.96 + 6.11
+    (256 x 768 to 3072, float32, two cores).
     """
 
     def __init__(self, n_embd: int, d_ff: int, bias: bool = True) -> None:

@@ -3,8 +3,9 @@ over keys, with grouped heads.
 
     p = softmax(scale q k^T);  dv = p^T dy;  ds = p (dy v^T - <dy, y>);  dq = scale ds k;  dk = scale ds^T q
 The rungs 01 to 04 are in `attention_ladder.py`, 05 and 06 in `attention_core.py` and `attention_core_vjp.py`, and few queries
-against many keys have a way of their own, `attention_few_queries.py`. Residual: lse = log sum_j e^(s_ij), one number a query. A bias is left to
-the formula: its gradient is the T x S array that this kernel never makes, and is summed over heads and batch as a rule.
+against many keys have a way of their own, `attention_few_queries.py`. Residual: lse = log sum_j e^(s_ij), one number a
+query. A bias is left to the formula: its gradient is the T x S array that this kernel never makes, and is summed over heads
+and batch as a rule.
 """
 
 import math

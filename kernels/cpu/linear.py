@@ -2,8 +2,8 @@
 
     dx = dy W^T,   dW = x^T dy   (transposed: dW = dy^T x),   db = sum of the rows of dy
 The products are those of matmul.py, which put dW straight into the leaf's gradient, or add it there, and start y from
-the bias. Small ones are NumPy's BLAS: a transposed view is passed on as a flag, nothing is copied. So is that of one row x, which
-reads W as fast as memory gives it; those of a few rows, for which BLAS packs W first, are those of matvec.py.
+the bias. Small ones are NumPy's BLAS: a transposed view is passed on as a flag, nothing is copied. So is that of one row x,
+which reads W as fast as memory gives it; those of a few rows, for which BLAS packs W first, are those of matvec.py.
 """
 
 from collections.abc import Callable

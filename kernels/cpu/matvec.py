@@ -17,7 +17,7 @@ from .threads import PARALLEL_WORK
 
 # Letters: R rows of x, I inputs, O outputs.
 FEW, FEW_BY_COLUMNS = 16, 4
-"""Rows of x up to which these products are faster than BLAS's, from the second on: 2 rows 7 times, 8 rows 2 times, for W (O, I)."""
+"""Rows of x up to which these products are faster than BLAS, from the second on: for W (O, I) 2 rows 7 times, 8 rows twice."""
 _WEIGHTS_A_NANOSECOND = 8
 _BLOCK = 1 << 15  # weights in one block of rows: about 2 us
 _STRIP = 128  # columns of y in one block: they stay in the first cache, for all rows of x

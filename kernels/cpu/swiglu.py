@@ -41,7 +41,8 @@ def swiglu_forward_03_threads(gate, up, y, blocks):
 @jit(fastmath=CONTRACT)
 def swiglu_vjp_02_one_visit(dy, gate, up, dgate, dup, add, first, last):
     """One exponential for both gradients: 3.8 times rung 01 with the threads of rung 03 (319 to 85 us). Elements
-    first to last; add: for each of dgate and dup, whether it is added to or written. One that is not wanted is empty, and left alone.
+    first to last; add: for each of dgate and dup, whether it is added to or written. One that is not wanted is empty,
+    and left alone.
     """
     number = gate.dtype.type
     zero, one, limit = number(0), number(1), number(1000)

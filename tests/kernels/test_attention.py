@@ -238,8 +238,8 @@ def test_a_block_of_queries_gives_the_bits_of_the_whole(monkeypatch, rng):
 
 FEW_SIZES = [
     ((2, 3), 1, 1, 8, {"causal": True}), ((1, 1), 1, 1500, 64, {"causal": True}), ((1, 12), 4, 333, 20, {"causal": True}),
-    ((4,), 3, 200, 5, {"window": 33}), ((2, 1), 2, 700, 16, {"causal": True, "window": 300}), ((2,), 4, 2, 256, {"causal": True}),
-    ((1, 16), 2, 1030, 64, {}),
+    ((4,), 3, 200, 5, {"window": 33}), ((2, 1), 2, 700, 16, {"causal": True, "window": 300}),
+    ((2,), 4, 2, 256, {"causal": True}), ((1, 16), 2, 1030, 64, {}),
 ]  # fmt: skip
 
 
