@@ -46,6 +46,8 @@ import sides as who
 SAMPLE = 5e-4
 """Seconds of a sample at least: as many passes as that takes are timed together."""
 MOST_COPIES, MOST_BYTES = 64, 1 << 30
+AGAIN = 3
+"""So many times the limits are measured again before a figure beyond them counts as an error."""
 
 
 def main() -> None:
@@ -79,7 +81,9 @@ def main() -> None:
 def publish(arguments: argparse.Namespace, result: dict[str, Any]) -> None:
     """Write the results and draw the roofline; figures beyond the limits go into a file of their own, and are an error."""
     results, out = result["results"], arguments.out
-    if too_fast(results):  # a busy moment may have made the limits too low
+    for _ in range(AGAIN):  # a busy moment may have made the limits too low
+        if not too_fast(results):
+            break
         result["limits"] = roofline.higher(result["limits"], roofline.measure(arguments.threads))
         hold_against(result["limits"], results)
         print("\nmeasured again, because figures were beyond it:")

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import ast
+import importlib
+import importlib.util
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -18,6 +21,8 @@ from handgrad.reference.table import ROWS
 
 BENCHES = Path(__file__).resolve().parents[1] / "benches"
 ROW = {op.name: op for op in ROWS}
+NAMES = ("harness", "serve", "cases", "checks", "compare", "roofline", "picture", "sides", "ops_options", "ops", "tables",
+         "stories", "machine_code", "rotation", "own")  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -26,17 +31,12 @@ def benches() -> Any:
     before, old = sys.path[:], set(sys.modules)
     sys.path[:0] = [str(BENCHES), str(BENCHES / "workers")]
     try:
-        import cases  # pyright: ignore[reportMissingImports]
-        import compare  # pyright: ignore[reportMissingImports]
-        import harness  # pyright: ignore[reportMissingImports]
-        import ops  # pyright: ignore[reportMissingImports]
-        import roofline  # pyright: ignore[reportMissingImports]
-
-        yield SimpleNamespace(cases=cases, compare=compare, harness=harness, ops=ops, roofline=roofline)
+        found = {name: importlib.import_module(name) for name in NAMES}
+        yield SimpleNamespace(**found)
     finally:
         sys.path[:] = before
         for name in set(sys.modules) - old:
-            if name in ("cases", "compare", "harness", "ops", "roofline"):
+            if name in NAMES:
                 del sys.modules[name]
 
 
@@ -47,9 +47,12 @@ def test_every_case_fits_its_row_and_has_a_rival(benches: Any) -> None:
     names = [case.name for case in benches.cases.CASES]
     assert len(set(names)) == len(names)
     for case in benches.cases.CASES:
+        if case.op in benches.cases.UPDATES:
+            assert case.directions == ("forward",)
+            continue
         op = ROW[case.op]
         assert case.op in keys, f"ops_torch.py does not know {case.op}"
-        specs = [Spec(s[1], np.int64) if s[:1] == ("ids",) else Spec(s, np.float32) for s in case.inputs]
+        specs = [Spec(s[1], np.int64) if s[0] in ("ids", "mask") else Spec(s, np.float32) for s in case.inputs]
         assert len(specs) <= len(op.inputs)
         flops, elements = op.cost(*specs, **case.params)
         assert flops >= 0 and elements > 0
@@ -61,17 +64,23 @@ def test_inputs_are_the_same_on_every_side_and_differ_from_copy_to_copy(benches:
     assert [a.dtype for a in first] == [np.float32] * 3 and sum(a.nbytes for a in first) == case.bytes
     assert all(np.array_equal(a, b) for a, b in zip(first, again, strict=True))
     assert not any(np.array_equal(a, b) for a, b in zip(first, other, strict=True))
+    x, mask = benches.cases.case("dropout 768x128").arrays()
+    assert mask.dtype == bool and mask.shape == x.shape and mask.mean() == pytest.approx(0.9, abs=0.01)
+    dy = benches.cases.cotangent((3, 4))
+    assert np.array_equal(dy, benches.cases.cotangent([3, 4])) and not np.array_equal(
+        dy, benches.cases.cotangent((3, 4), 1)
+    )
 
 
 def test_a_wrong_result_is_not_timed(benches: Any) -> None:
     """A number off, a NaN, another shape, another cotangent; and what float32 explains passes."""
     case, error = benches.cases.case("softmax 4096x64"), benches.harness.BenchError
-    want, _, cost = benches.ops.expected(case, "forward")
+    want, shape, cost = benches.checks.expected(case, "forward")
     assert cost == (5 * 4096 * 64, 4.0 * 2 * 4096 * 64)
     right = want[0].astype(np.float32)
 
     def judge(y: np.ndarray) -> float:
-        return benches.ops.difference(case, "forward", "it", {"arr_0": y}, want, None)
+        return benches.checks.difference(case, "forward", "it", {"arr_0": y}, want, shape)
 
     assert 0 < judge(right) < 1e-6
     for wrong, sentence in (
@@ -79,9 +88,10 @@ def test_a_wrong_result_is_not_timed(benches: Any) -> None:
     ):  # fmt: skip
         with pytest.raises(error, match=f"softmax 4096x64, forward: it .*{sentence}"):
             judge(wrong)
-    want, dy, _ = benches.ops.expected(case, "backward")
+    want, shape, _ = benches.checks.expected(case, "backward")
+    dy = benches.cases.cotangent(shape)
     with pytest.raises(error, match="another cotangent"):
-        benches.ops.difference(case, "backward", "it", {"arr_0": want[0], "dy": dy + 1}, want, dy)
+        benches.checks.difference(case, "backward", "it", {"arr_0": want[0], "dy": dy + 1}, want, shape)
 
 
 def test_limits_by_hand(benches: Any) -> None:
@@ -93,13 +103,14 @@ def test_limits_by_hand(benches: Any) -> None:
     assert limit(limits, 0, 140) == {"seconds": pytest.approx(10e-9 + 20e-9), "bound": "memory"}  # 40 do not fit
     assert limit(limits, 0, 100, far=60) == {"seconds": pytest.approx(30e-9 + 4e-9), "bound": "memory"}
     assert limit(limits, 0, 100, far=500)["seconds"] == pytest.approx(50e-9)
-    faster = {"peak": 40.0, "levels": {"L1": {"bandwidth": 15.0}, "memory": {"bandwidth": 2.0}}}
-    assert benches.roofline.grown(limits, faster) == 1.5 and benches.roofline.grown(limits, limits) == 1.0
-    row = {"of_limit": 1.2}
-    results = {"silu 10 forward": {"times": {"warm": {"numba": row, "torch": {"of_limit": 1.05}}}}}
-    assert benches.ops.too_fast(results, 1.0) == ["silu 10 forward (warm, numba)"] and not benches.ops.too_fast(
-        results, 1.5
+    again = {"peak": 40.0, "levels": {"L1": {"bandwidth": 15.0}, "memory": {"bandwidth": 1.0}}}
+    better = benches.roofline.higher(limits, again)
+    assert (better["peak"], better["levels"]["L1"]["bandwidth"], better["levels"]["memory"]["bandwidth"]) == (
+        50.0,
+        15.0,
+        2.0,
     )
+    assert better["levels"]["L1"]["holds"] == 100
     sizes = benches.roofline.cache_sizes()
     assert sizes and all(1 << 12 <= size <= 1 << 32 for size in sizes.values())
 
@@ -139,17 +150,201 @@ def test_a_run_of_the_command(tmp_path: Path) -> None:
     result = json.loads(out.read_text())
     assert result["limits"]["peak"] > 0 and result["threads"] >= 1
     (found,) = result["results"].values()
-    assert (
-        set(found["times"]["warm"]) >= {"numba", "formula", "numba 01_naive"} and max(found["errors"].values()) < 1e-5
-    )
+    assert set(found["times"]["warm"]) >= {"numba", "numpy", "numba 01_naive"} and max(found["errors"].values()) < 1e-5
+    assert found["poisoned"]["numba"] and found["poisoned"]["numpy"] and result["settings"]["numpy"]["environ"]
+    assert result["stories"]["sigmoid"]["forward"]["numba 01_naive"] == "The textbook, one number after the other"
     assert all(row["of_limit"] > 0 and row["median"] > 0 for row in found["times"]["warm"].values())
-    done = run("silu", *short, "--kernel", f"{own}:mine", "--no-ladders", "--out", out)
+    done = run(*short, "--kernel", f"{own}:mine", "--as", "silu", "--no-ladders", "--out", out)
     assert done.returncode == 0, done.stderr
-    assert "mine" in json.loads(out.read_text())["results"]["silu 768x512 forward"]["times"]["warm"]
+    assert "own.py:mine" in json.loads(out.read_text())["results"]["silu 768x512 forward"]["times"]["warm"]
     before = out.read_bytes()
     done = run("silu", *short, "--kernel", f"{own}:wrong", "--no-ladders", "--out", out)
     assert (done.returncode, out.read_bytes()) == (2, before)
-    assert "silu 768x512, forward: wrong is off by" in done.stderr and "Traceback" not in done.stderr
+    assert "silu 768x512, forward: own.py:wrong is off by" in done.stderr and "Traceback" not in done.stderr
+
+
+def test_a_figure_beyond_the_roofline_is_an_error(
+    benches: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Planted: the limits of a machine a thousand times slower. The old file stays; what was measured is kept apart."""
+    slow = {"threads": 1, "peak": 1e-3, "last_cache": 1 << 25, "levels": {"memory": {"holds": None, "bandwidth": 1e-3}}}
+    monkeypatch.setattr(benches.roofline, "measure", lambda threads: slow)
+    out = tmp_path / "ops.json"
+    out.write_text("old")
+    words = "relu --rounds 1 --seconds 0.01 --against numpy --caches warm --directions forward --no-ladders --out"
+    monkeypatch.setattr(sys, "argv", ["ops.py", *words.split(), str(out)])
+    with pytest.raises(
+        benches.harness.BenchError, match=r"faster than this machine can be.*relu 768x512 forward \(warm, numba"
+    ):
+        benches.ops.main()
+    assert out.read_text() == "old" and (tmp_path / "ops.rejected.json").exists()
+
+
+def test_limits_are_taken_for_what_a_row_must_do(benches: Any) -> None:
+    """Products count operations, others bytes alone; what is cold comes from memory."""
+    limits = {
+        "peak": 1.0,
+        "levels": {"L1": {"holds": 1 << 20, "bandwidth": 10.0}, "memory": {"holds": None, "bandwidth": 1.0}},
+    }
+    row = {"median": 2.0}
+    found = {"flops": 2e6, "bytes": 1e5, "times": {"warm": {"numba": dict(row)}, "cold": {"numba": dict(row)}}}
+    results = {"matmul a forward": found, "silu a forward": json.loads(json.dumps(found))}
+    benches.ops.hold_against(limits, results)
+    assert found["times"]["warm"]["numba"] == {"median": 2.0, "of_limit": 1.0, "bound": "peak"}
+    silu = results["silu a forward"]["times"]
+    assert silu["warm"]["numba"]["of_limit"] == 0.005 and silu["cold"]["numba"]["of_limit"] == 0.05
+    assert not benches.ops.too_fast(results)
+    found["times"]["warm"]["numba"]["of_limit"] = 1.2
+    assert benches.ops.too_fast(results) == ["matmul a forward (warm, numba)"]
+
+
+def test_passes_go_round_and_results_stay_until_their_turn(benches: Any) -> None:
+    rotation, seen = benches.rotation.Rotation(), []
+    rotation.turn_to([lambda i=i: seen.append(i) or i for i in range(3)])
+    for _ in range(4):
+        rotation.step()
+    assert seen == [1, 2, 0, 1] and rotation.kept == [0, 1, 2]
+
+
+def test_updates_by_hand(benches: Any) -> None:
+    case = benches.cases.Case("clip_grad_norm", "tiny", ((3,), (2,)), {"max_norm": 0.5})
+    want, shape, (flops, moved) = benches.checks.expected(case, "forward")
+    assert shape is None and (flops, moved) == (15.0, 60.0)
+    assert np.sqrt(sum(np.sum(a * a) for a in want)) == pytest.approx(0.5, rel=1e-5)
+    bounds = benches.cases.tighter(1.0)
+    assert [next(bounds), next(bounds)] == [1.0, pytest.approx(0.999)]
+
+
+def test_ideas_are_what_docstrings_say_first(benches: Any) -> None:
+    def rung(text: str) -> Any:
+        def function() -> None: ...
+
+        function.__doc__ = text
+        return function
+
+    functions = {
+        "op_forward_01_naive": rung("The textbook, e.g. rows; x (R, N)."),
+        "op_forward_02_vector": rung("Vector lanes: 8 times rung 01."),
+        "op_forward_03_threads": rung("On all threads."),
+        "op_vjp_01_naive": rung("dx = y (dy - <dy, y>). The rung to measure from."),
+        "op_vjp_02_one_pass": rung("Both in one pass."),
+    }
+    versions = ["numba 01_naive", "numba 02_vector", "numba 09_absent", "numba", "numba, 1 thread"]
+    assert benches.stories.ideas(functions, versions, "forward") == {
+        "numba 01_naive": "The textbook, e.g. rows",
+        "numba 02_vector": "Vector lanes",
+        "numba": "On all threads",
+    }
+    assert benches.stories.ideas(functions, versions, "backward") == {
+        "numba 01_naive": "dx = y (dy - <dy, y>)",
+        "numba 02_vector": "Both in one pass",
+        "numba": "Both in one pass",
+    }
+    one_thread = benches.stories.ideas(functions, ["numba 01_naive", "numba, 1 thread"], "forward")["numba, 1 thread"]
+    assert one_thread == "Vector lanes"
+
+
+def test_a_ladder_says_what_each_rung_bought(benches: Any) -> None:
+    timed = {"numba": {"median": 1.0}, "torch": {"median": 3.0}, "numba as installed": {"median": 2.0},
+             "numba 02_b": {"median": 1.5}, "numba 01_a": {"median": 15.0}}  # fmt: skip
+    lines = benches.tables.ladder(timed, {"numba 01_a": "a | b", "numba": "all"}).splitlines()
+    assert lines[2:] == ["| 01_a | a \\| b | 15 |  |", "| 02_b |  | 1.5 | 10.0 |", "| production | all | 1 | 1.50 |"]
+    assert benches.tables.ladder({"numba": {"median": 1.0}, "numba 01_a": {"median": 2.0}}, {}) == ""
+
+
+def test_the_tables_are_those_of_the_results(benches: Any) -> None:
+    text = benches.tables.README.read_text(encoding="utf-8")
+    assert benches.tables.rewritten(text, json.loads((benches.harness.RESULTS / "ops.json").read_text())) == text
+    with pytest.raises(benches.harness.BenchError, match="must have <!-- ops -->"):
+        benches.tables.rewritten("nothing", json.loads((benches.harness.RESULTS / "ops.json").read_text()))
+
+
+ASM = """
+f:
+.LBB0_1:
+    vfmadd213ps %zmm1, %zmm2, %zmm3   # a comment
+.LBB0_2:
+    vaddss %xmm1, %xmm2, %xmm3
+    jne .LBB0_2
+    callq exp
+    jne .LBB0_1
+.LBB0_3:
+    vmulps %ymm1, %ymm2, %ymm3
+    jb .LBB0_3
+    jmp .LBB0_4
+.LBB0_4:
+    retq
+"""
+
+
+def test_machine_code_by_hand(benches: Any) -> None:
+    """Two innermost loops, one on 256-bit vectors and one on single numbers; the loop around the second is not innermost."""
+    code = benches.machine_code
+    assert len(code.innermost(ASM)) == 2
+    assert code.row_of("f", ASM) == ["f", "1", "1", "0", "256 bits", "2", "1", "1"]
+
+
+OWN = """
+import numpy as np
+import numba
+def right_forward(x):
+    e = np.exp(x - x.max(-1, keepdims=True))
+    return e / e.sum(-1, keepdims=True)
+def right_vjp(dy, y, x):
+    return y * (dy - (dy * y).sum(-1, keepdims=True))
+def tail(x):
+    y = np.empty_like(x)
+    y.reshape(-1)[:-5] = right_forward(x).reshape(-1)[:-5]
+    return y
+def bad_shape(x): return right_forward(x)[1:]
+def wide(x): return right_forward(x.astype(np.float64))
+def nothing(x): pass
+def raises(x): return x @ x
+@numba.njit
+def uncompilable(x): return x.nothing_such()
+def writes(x):
+    x -= 1
+    return x
+def half_forward(x): return right_forward(x)
+def half_vjp(dy, y, x): return y * dy
+"""
+
+
+@pytest.mark.parametrize(
+    ("function", "sentence"),
+    [
+        ("tail", "finite elsewhere than the formula, in 5 of 262144 numbers"),
+        ("bad_shape", r"bad_shape: the result has shape \(4095, 64\), but it must have \(4096, 64\)"),
+        ("wide", "the result is float64, but it must be float32"),
+        ("nothing", "the result is None"),
+        ("raises", r"raises failed: ValueError: matmul: .*\(own.py, line 16\)"),
+        ("uncompilable", "uncompilable failed: Numba cannot compile it: Unknown attribute 'nothing_such'"),
+        ("writes", "writes failed: ValueError: output array is read-only"),
+        ("half_forward", "backward: own.py:half_forward is off by"),
+        ("absent", "own.py defines no function called absent"),
+    ],
+)
+def test_a_wrong_kernel_is_a_sentence(tmp_path: Path, function: str, sentence: str) -> None:
+    """Among them one that leaves five numbers unwritten: without the poison it would find an earlier, right result there."""
+    (tmp_path / "own.py").write_text(OWN)
+    short = ["--rounds", "1", "--seconds", "0.01", "--against", "numpy", "--caches", "warm", "--no-ladders", "--out"]
+    done = run(*short, tmp_path / "ops.json", "--kernel", f"{tmp_path / 'own.py'}:{function}", "--as", "softmax")
+    assert done.returncode == 2 and re.search(sentence, done.stderr), done.stderr
+    assert "Traceback" not in done.stderr and not (tmp_path / "ops.json").exists()
+
+
+def test_a_kernel_with_its_vjp(tmp_path: Path) -> None:
+    """Found by its name, and timed beside production in both directions and beside handgrad as installed."""
+    (tmp_path / "own.py").write_text(OWN)
+    out = tmp_path / "ops.json"
+    done = run("--rounds", 1, "--seconds", 0.01, "--against", "numpy", "--caches", "warm", "--no-ladders", "--all-settings",
+               "--out", out, "--kernel", f"{tmp_path / 'own.py'}:right_forward", "--as", "softmax")  # fmt: skip
+    assert done.returncode == 0 and "its vjp own.py:right_vjp" in done.stdout, done.stderr
+    result = json.loads(out.read_text())
+    sides = set(result["results"]["softmax 4096x64 backward"]["times"]["warm"])
+    assert sides == {"numba", "numpy", "numba as installed", "own.py:right_forward"}
+    assert result["settings"]["numba"]["malloc"] == "keeps freed memory" or sys.platform != "linux"
+    assert result["settings"]["numba as installed"]["malloc"] != "keeps freed memory"
 
 
 @pytest.mark.parametrize(
@@ -158,8 +353,31 @@ def test_a_run_of_the_command(tmp_path: Path) -> None:
         (["nothing"], "nothing has no sizes to be timed at; there are matmul, linear"),
         (["silu", "--kernel", "absent.py:f"], "--kernel is absent.py:f, but it must be FILE.py:FUNCTION"),
         (["--kernel", f"{__file__}:f"], "--kernel needs the one OP"),
+        (["--kernel", f"{__file__}:f", "--as", "adamw"], "--kernel cannot stand in for adamw"),
+        (["--as", "silu"], "--as belongs to --kernel"),
+        (["silu", "--backend", "cuda"], "--backend cuda is none of numba, formula"),
+        (["--against", "numpy", "silu"], "--against silu is none of torch, numpy, jax; an OP goes before the options"),
+        (["--against", "jax", "--rounds", "0"], "--rounds: 0 is no positive whole number"),
+        (["silu", "--seconds", "x"], "--seconds: x is no positive number"),
+        (["silu", "--nonsense"], "unrecognized arguments: --nonsense"),
+        (["silu", "--out", "/"], "--out is /, but it must be a file"),
+        (["--asm"], "--asm needs the one OP"),
+        (["adamw", "--directions", "backward"], "adamw is an update of parameters, which has no backward"),
     ],
 )
 def test_bad_arguments_are_a_sentence(arguments: list[str], sentence: str) -> None:
     done = run(*arguments)
     assert done.returncode == 2 and sentence in done.stderr and "Traceback" not in done.stderr
+
+
+@pytest.mark.skipif(importlib.util.find_spec("jax") is not None, reason="JAX is installed")
+def test_a_rival_that_is_not_installed_is_a_sentence() -> None:
+    done = run("silu", "--against", "jax")
+    assert done.returncode == 2 and "jax is not installed" in done.stderr and "pip install jax" in done.stderr
+
+
+def test_list_names_every_row(benches: Any) -> None:
+    done = run("--list")
+    assert done.returncode == 0 and {line.split()[0] for line in done.stdout.splitlines()} == {
+        c.op for c in benches.cases.CASES
+    }

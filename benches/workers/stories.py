@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from typing import Any
 
 RUNG = re.compile(r"(?P<what>\w+?)_(?P<number>\d\d)_(?P<idea>\w+)")
-END = re.compile(r"\.(?=\s|$)|[:;](?=\s)")
+END = re.compile(r"\.(?=\s+[A-Z0-9]|$)|[:;](?=\s)")
 DIRECTIONS = {"forward": "forward", "backward": "vjp"}
 
 
