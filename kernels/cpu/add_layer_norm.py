@@ -7,9 +7,9 @@
 A row is summed, and its sum normalised, while it sits in cache; so is the way back. Residuals: mean and r, one number a
 row of s.
 
-Against the sum by NumPy and the kernel of layer_norm after it (rung 01) the whole pair gains little: 0.8 to 1.2 times
-forward and 0.9 to 1.3 times backward from 768 x 128 to 4096 x 768, because the pages of the two results cost as much as
-the visit saved. What it buys is a graph of one node, and x and residual that nobody keeps.
+Against the sum by NumPy and the kernel of layer_norm around it (rung 01) the way back takes 0.3 to 0.45 of the time from
+768 x 128 to 4096 x 768; forward gains little (0.8 to 1.2 times), because the pages of the two results cost as much as the
+visit saved. What the pair buys besides is a graph of one node, and x and residual that nobody keeps.
 """
 
 import math
@@ -21,7 +21,8 @@ from numba import prange
 
 from . import layer_norm
 from .jit import FLOATS, REDUCE, frozen, jit, lent
-from .layer_norm import add_blocks
+from .layer_norm import add_blocks, gradient_sum, whole_block
+from .norm_rows import ROWS, norm_vjp_four, norm_vjp_one
 from .threads import PARALLEL_WORK, row_block
 
 # Letters: R rows, C features.
@@ -69,64 +70,51 @@ def add_layer_norm_forward_03_threads(x, residual, weight, bias, has_bias, y, s,
         add_layer_norm_forward_02_rows(x, residual, weight, bias, has_bias, y, s, means, scales, eps, first, last)
 
 
-@jit(fastmath=REDUCE)
-def add_layer_norm_vjp_02_rows(dy, ds, s, weight, means, scales, dx, add, twin, dweight, dbias, want, first, last):
-    """All gradients in one visit to a row: 1.5 times rung 01, though on one core (768 x 512 float32: 214 to 139 us).
-    Rows first to last. dx (R, C), which is dresidual too, is written or added to, and copied to twin (R, C) unless that
-    is empty; dweight, dbias (C,) receive this block's sums. dy and ds are (R, C), or one row of zeros.
+@jit()
+def add_layer_norm_vjp_02_rows(
+    dy, ds, with_ds, s, weight, means, scales, dx, add, want_dx, twin, with_twin, dweight, dbias, first, last
+):  # fmt: skip
+    """All gradients of four rows in one visit (norm_rows.py): 1.1 times rung 01, though on one core (4096 x 768 float32: 1430
+    to 1260 us). Rows first to last. dy, s (R, C); ds (R, C) where with_ds.
 
-    want = (dx, dweight, dbias): what is not wanted is neither read nor written.
+    dx (R, C), which is dresidual too, is written or added to, and copied to twin (R, C) where with_twin; without want_dx
+    it is ROWS rows of scratch. dweight, dbias (C,) are added to.
     """
-    C = s.shape[1]
-    number = s.dtype.type
-    share, zero = number(1.0 / C), number(0)
-    want_dx, want_dweight, want_dbias = want
-    if want_dweight:
-        dweight[:] = zero
-    if want_dbias:
-        dbias[:] = zero
-    for i in range(first, last):
-        dy_row, ds_row = dy[min(i, dy.shape[0] - 1)], ds[min(i, ds.shape[0] - 1)]
-        row, mean, r = s[i], means[i], scales[i]
-        if want_dx:
-            dx_row = dx[i]
-            mean_g, mean_gh = zero, zero
-            for j in range(C):
-                g = dy_row[j] * weight[j]
-                mean_g += g
-                mean_gh += g * (row[j] - mean)
-            mean_g *= share
-            mean_gh *= r * r * share
-            if add:
-                for j in range(C):
-                    dx_row[j] += ds_row[j] + r * (dy_row[j] * weight[j] - mean_g - (row[j] - mean) * mean_gh)
-            else:
-                for j in range(C):
-                    dx_row[j] = ds_row[j] + r * (dy_row[j] * weight[j] - mean_g - (row[j] - mean) * mean_gh)
-            if twin.size:
-                twin_row = twin[i]
-                for j in range(C):
-                    twin_row[j] = dx_row[j]
-        if want_dweight:
-            for j in range(C):
-                dweight[j] += dy_row[j] * ((row[j] - mean) * r)
-        if want_dbias:
-            for j in range(C):
-                dbias[j] += dy_row[j]
+    C, i = s.shape[1], first
+    share = s.dtype.type(1.0 / C)
+    while i + ROWS <= last:
+        to = i if want_dx else 0
+        norm_vjp_four(
+            dy, s, i, C, weight, means, scales, share, dx, to, add, ds, with_ds, twin, with_twin, dweight, dbias
+        )
+        i += ROWS
+    while i < last:
+        to = i if want_dx else 0
+        norm_vjp_one(
+            dy, s, i, C, weight, means, scales, share, dx, to, add, ds, with_ds, twin, with_twin, dweight, dbias
+        )
+        i += 1
 
 
 @jit(parallel=True)
-def add_layer_norm_vjp_03_threads(dy, ds, s, weight, means, scales, dx, add, twin, dweights, dbiases, want, block):
-    """Blocks of rows on all threads: 1.3 times rung 02 on two cores (139 to 108 us); block b leaves its sums in row b
-    of dweights, dbiases (blocks, C).
+def add_layer_norm_vjp_03_threads(
+    dy, ds, with_ds, s, weight, means, scales, dx, add, want_dx, twin, with_twin, dweight, dbias, block
+):  # fmt: skip
+    """Blocks of rows on all threads: 2.2 times rung 02 on two cores and their two L2 caches (1260 to 580 us). Each block has
+    its own sums, which are added in order; and where dx is not wanted, its own ROWS rows of dx.
     """
-    R = s.shape[0]
-    for index in prange((R + block - 1) // block):
+    R, C = s.shape
+    blocks = (R + block - 1) // block
+    parts = np.zeros((2, blocks, C), s.dtype)
+    for index in prange(blocks):
         b = np.int64(index)  # not the unsigned index: one compiled version of the callee
-        first, last = b * block, min(R, (b + 1) * block)
+        rows = dx if want_dx else dx[b * ROWS : (b + 1) * ROWS]
         add_layer_norm_vjp_02_rows(
-            dy, ds, s, weight, means, scales, dx, add, twin, dweights[b], dbiases[b], want, first, last
-        )
+            dy, ds, with_ds, s, weight, means, scales, rows, add, want_dx, twin, with_twin,
+            parts[0, b], parts[1, b], b * block, min(R, (b + 1) * block),
+        )  # fmt: skip
+    add_blocks(parts[0], dweight, True)
+    add_blocks(parts[1], dbias, True)
 
 
 def accepts(x: Any, residual: Any, weight: Any, bias: Any = None, *, eps: float = 1e-5) -> bool:
@@ -172,37 +160,38 @@ def vjp(
     """
     s = y[1]
     C, R = s.shape[-1], residuals[0].size
-    want = (bool(wanted[0] or wanted[1]), bool(wanted[2]), bool(bias) and bias[0] is not None and bool(wanted[3]))
+    threaded = s.size >= PARALLEL_WORK
+    block = whole_block(R, C) if threaded else max(R, 1)
+    want_dx = bool(wanted[0] or wanted[1])
+    want_dbias = bool(bias) and bias[0] is not None and bool(wanted[3])
     offers = [lent(offer) for offer in into]
-    g, add, twin = None, False, np.empty((0, 0), s.dtype)
+    dx, add, twin = None, False, None
     if bool(wanted[0]) != bool(wanted[1]):
-        g, add = offers[0 if wanted[0] else 1] or (None, False)
+        dx, add = offers[0 if wanted[0] else 1] or (None, False)
     elif wanted[0] and offers[0] and offers[1] and not offers[0][1] and not offers[1][1]:
-        g, twin = offers[0][0], offers[1][0]
-    if g is None:
-        g = np.empty(s.shape if want[0] else (0, 0), s.dtype)
-    block = row_block(R, C) if s.size >= PARALLEL_WORK else max(R, 1)
-    blocks = max(1, -(-R // block))
-    dweights, dbiases = (np.zeros((blocks, C if w else 0), s.dtype) for w in want[1:])
+        dx, twin = offers[0][0], offers[1][0]
+    if dx is None:
+        dx = np.empty(s.shape if want_dx else (-(-R // block) * ROWS, C), s.dtype)
+    dweight = gradient_sum(C, s.dtype, wanted[2], into[2])
+    dbias = gradient_sum(C, s.dtype, want_dbias, into[3] if want_dbias else None)
     if R:
-        dy2, ds2 = (frozen(np.zeros((1, C), s.dtype)) if d is None else frozen(d).reshape(R, C) for d in dy)
+        s2, dx2 = frozen(s).reshape(R, C), dx.reshape(-1, C)
+        dy2 = np.zeros((R, C), s.dtype) if dy[0] is None else dy[0]
+        ds2 = s2 if dy[1] is None else frozen(dy[1]).reshape(R, C)
         arguments = (
-            dy2, ds2, frozen(s).reshape(R, C), frozen(weight), *residuals,
-            g.reshape(R, C) if want[0] else g, add, twin.reshape(R, C) if twin.size else twin,
+            frozen(dy2).reshape(R, C), ds2, dy[1] is not None, s2, frozen(weight), *residuals,
+            dx2, add, want_dx, dx2 if twin is None else twin.reshape(R, C), twin is not None, dweight, dbias,
         )  # fmt: skip
-        if blocks == 1:
-            add_layer_norm_vjp_02_rows(*arguments, dweights[0], dbiases[0], want, 0, R)
+        if threaded:
+            add_layer_norm_vjp_03_threads(*arguments, block)
         else:
-            add_layer_norm_vjp_03_threads(*arguments, dweights, dbiases, want, block)
-    gradients: list[Any] = [g if wanted[0] else None, (twin if twin.size else g) if wanted[1] else None]
-    for i, parts in enumerate((dweights, dbiases)[: 1 + len(bias)], start=2):
-        if want[i - 1]:
-            total, add = offers[i] or (np.empty(C, s.dtype), False)
-            add_blocks(parts, total, add)
-            gradients.append(total)
-        else:
-            gradients.append(None)
-    return tuple(gradients)
+            add_layer_norm_vjp_02_rows(*arguments, 0, R)
+    return (
+        dx if wanted[0] else None,
+        (dx if twin is None else twin) if wanted[1] else None,
+        dweight if wanted[2] else None,
+        *([dbias if want_dbias else None] if bias else []),
+    )
 
 
 def composed_forward(

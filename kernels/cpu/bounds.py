@@ -13,9 +13,14 @@ def _smallest_and_largest(ids):
     return low, high
 
 
+def flat_ids(ids: np.ndarray) -> np.ndarray:
+    """ids flat as int64, as kernels want them."""
+    return frozen(ids if ids.dtype == np.int64 else ids.astype(np.int64)).reshape(-1)
+
+
 def checked_ids(ids: np.ndarray, limit: int, what: str, against: str) -> np.ndarray:
     """ids flat as int64; IndexError `<what> holds 70, but <against>` unless all lie in [0, limit)."""
-    flat = frozen(ids if ids.dtype == np.int64 else ids.astype(np.int64)).reshape(-1)
+    flat = flat_ids(ids)
     if flat.size:
         low, high = _smallest_and_largest(flat)
         if low < 0 or high >= limit:

@@ -19,11 +19,20 @@ def test_pair(kit, rng, V, C, shape, dtype):
     kit.check(embedding, (weight, ids), oracle, inputs="weight ids", reads="ids", length=8, rng=rng)
 
 
+@pytest.mark.parametrize("shape", [(2,), (300, 20)], ids=str)
 @pytest.mark.parametrize("bad", [70, -1])
-def test_ids_out_of_range(kit, bad):
-    weight = kit.freeze(np.zeros((65, 4), np.float32))
+def test_ids_out_of_range(kit, bad, shape):
+    """Serial and on all threads; the way back looks for itself."""
+    weight, ids = kit.freeze(np.zeros((65, 4), np.float32)), np.ones(shape, np.int64)
+    ids[-1] = bad
+    kit.freeze(ids)
     with pytest.raises(IndexError, match=f"embedding: ids holds {bad}, but weight has 65 rows"):
-        embedding.forward(weight, kit.freeze(np.array([[1, bad]])))
+        embedding.forward(weight, ids)
+    with pytest.raises(IndexError, match=f"embedding: ids holds {bad}"):
+        embedding.vjp(
+            kit.freeze(np.zeros((*shape, 4), np.float32)), None, weight, ids,
+            residuals=None, wanted=(True, False), into=(None, None),
+        )  # fmt: skip
 
 
 def test_nothing_int32_and_nan(kit, rng):
@@ -51,3 +60,11 @@ def test_padding_row_gets_nothing(kit, rng, shape):
         return y, (dweight, nothing)
 
     kit.check(embedding, (weight, ids), padded, inputs="weight ids", reads="ids", length=40, rng=rng, padding_idx=2)
+
+
+def test_no_columns(kit):
+    """(V, 0) has nothing to gather and nothing to check: forward and backward agree."""
+    weight, ids = kit.freeze(np.empty((0, 0), np.float32)), kit.freeze(np.array([2, 2]))
+    y, _ = embedding.forward(weight, ids)
+    d, _ = embedding.vjp(kit.freeze(y), None, weight, ids, residuals=None, wanted=(True, False), into=(None, None))
+    assert y.shape == (2, 0) and d is not None and d.shape == (0, 0)
