@@ -149,7 +149,7 @@ def test_only_the_table_of_kernels_and_their_direct_users_name_kernels() -> None
         "engine/kernel_table.py",
         "engine/models/glove.py",
         "engine/models/matrix.py",
-        "engine/optim/adamw.py",
+        "engine/optim/clip.py",
         "engine/pools.py",
         "engine/random.py",
         "engine/text/counting.py",

@@ -81,11 +81,13 @@ def blocks(heads: int, length: int) -> int:
 
 def run_forward(places: tuple, sizes: tuple, reach: tuple, masks: np.ndarray, scale: Any, lse: np.ndarray) -> None:
     """By what is fastest for these sizes. places: q, k, v, y; sizes: H, G, T, S, D."""
-    T = sizes[2]
-    if T <= FEW:
-        few_queries(places, sizes, reach, masks, scale, lse)
-        return
-    parts = blocks(lse.shape[0], T)
+    run = few_queries if sizes[2] <= FEW else tiles
+    run(places, sizes, reach, masks, scale, lse)
+
+
+def tiles(places: tuple, sizes: tuple, reach: tuple, masks: np.ndarray, scale: Any, lse: np.ndarray) -> None:
+    """Rung 06, or 05 where there is one unit only."""
+    parts = blocks(lse.shape[0], sizes[2])
     if lse.shape[0] * parts == 1:
         attention_forward_05_registers(*places, sizes, reach, masks, scale, lse, 0, 1)
     else:
@@ -114,6 +116,10 @@ def run_vjp(
 ) -> None:
     """Rung 06, or 05 where there is one unit only. places: dy, y, q, k, v, dq, dk, dv; sizes: H, G, T, S, D."""
     H, G, T, S, D = sizes
+    if T <= FEW:
+        # The kernel for few queries adds products in another order. Of scores as large as 1 / eps, e^(s - lse) would show it.
+        y, lse = np.empty((lse.shape[0] // H, H, T, D), lse.dtype), np.empty_like(lse)
+        tiles((*places[2:5], dense(y)), sizes, reach, masks, scale, lse)
     heads = lse.shape[0] // H * G
     cut, lanes = blocks(heads, S), VECTOR_BYTES // lse.itemsize
     several = want[0] and cut > 1

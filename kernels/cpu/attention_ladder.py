@@ -128,10 +128,10 @@ def attention_vjp_02_rows(dy, y, q, k, v, lse, dq, dk, dv, scale, causal):
             seen = visible(i, T, S, causal)
             p_row, ds_row = p[:seen], ds[:seen]
             for j in range(seen):
-                p_row[j] = dot_row(q_row, 0, k[n, j], 0, D) * scale - lse[n, i]
+                p_row[j] = dot_row(q_row, 0, k[n, j], 0, D) * scale
                 ds_row[j] = dot_row(dy_row, 0, v[n, j], 0, D) - delta
-            for j in range(p_row.size):
-                p_row[j] = exp(p_row[j])
+            for j in range(p_row.size):  # apart from the product, which must be rounded as it was for lse
+                p_row[j] = exp(p_row[j] - lse[n, i])
             for j in range(p_row.size):
                 ds_row[j] *= p_row[j] * scale
             for j in range(seen):
@@ -151,15 +151,17 @@ def _softmax_rows(scores, lse, scale, causal):
             row, hidden = scores[n, i, :seen], scores[n, i, seen:]
             m, total = scores.dtype.type(-np.inf), zero
             for j in range(row.size):
+                row[j] *= scale
+            for j in range(row.size):
                 m = max(m, row[j])
             for j in range(row.size):
-                row[j] = exp((row[j] - m) * scale)
+                row[j] = exp(row[j] - m)
             for j in range(row.size):
                 total += row[j]
             for j in range(row.size):
                 row[j] /= total
             hidden[:] = zero
-            lse[n, i] = m * scale + math.log(total) if seen else np.inf
+            lse[n, i] = m + math.log(total) if seen else np.inf
 
 
 def attention_forward_03_products(q, k, v, y, lse, scale, causal):
@@ -179,7 +181,9 @@ def _softmax_rows_back(p, dp, lse, delta, scale, causal):
             seen, lse_i, delta_i = visible(i, T, S, causal), lse[n, i], delta[n, i]
             row, d_row = p[n, i, :seen], dp[n, i, :seen]
             for j in range(row.size):
-                row[j] = exp(row[j] * scale - lse_i)
+                row[j] *= scale
+            for j in range(row.size):  # apart from the product, which must be rounded as it was for lse
+                row[j] = exp(row[j] - lse_i)
             for j in range(row.size):
                 d_row[j] = row[j] * (d_row[j] - delta_i) * scale
             p[n, i, seen:] = zero
@@ -255,10 +259,10 @@ def attention_vjp_04_tiles(dy, y, q, k, v, lse, dq, dk, dv, scale, causal):
                 seen = max(0, min(KEYS, visible(i, T, S, causal) - j0))
                 p_row, ds_row = p[:seen], ds[:seen]
                 for j in range(seen):
-                    p_row[j] = dot_row(q_row, 0, k[n, j0 + j], 0, D) * scale - lse_i
+                    p_row[j] = dot_row(q_row, 0, k[n, j0 + j], 0, D) * scale
                     ds_row[j] = dot_row(dy_row, 0, v[n, j0 + j], 0, D) - delta_i
-                for j in range(p_row.size):
-                    p_row[j] = exp(p_row[j])
+                for j in range(p_row.size):  # apart from the product, which must be rounded as it was for lse
+                    p_row[j] = exp(p_row[j] - lse_i)
                 for j in range(p_row.size):
                     ds_row[j] *= p_row[j] * scale
                 for j in range(seen):
