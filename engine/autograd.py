@@ -214,6 +214,7 @@ def _lend(node: Node, slots: dict[Any, list[Any]], owned: set[Edge]) -> list[Any
         if isinstance(target, Node):
             lent[i] = (slots[target][index], True) if edge in owned else None
         elif target.grad is None:
+            target.accumulator = None  # the array of a gradient that was dropped goes first: the new one gets its memory
             lent[i] = (np.empty(target.shape, target.dtype) if target.grad_home is None else target.grad_home, False)
         elif target.accumulator is not None and target.accumulator[0] is target.grad:
             lent[i] = (target.accumulator[1], True)

@@ -1,5 +1,6 @@
 """Many numbers in, one number out along some axes; and what is made of such sums. Formulas: reference/reductions.py,
-extremes.py, variance.py, products.py, cumulative_sum.py, logsumexp.py, softmax.py, log_softmax.py.
+extremes.py, variance.py, products.py, cumulative_sum.py, logsumexp.py, softmax.py, log_softmax.py,
+masked_softmax.py.
 
 `axis` is an int, a tuple of ints, or None for all axes; the reduced ones are gone from the result, or have length 1 where
 `keepdims`. ValueError where x has no such axis.
@@ -19,8 +20,8 @@ from ..tensor import Tensor, apply, plain
 from .elementwise import Operand, astype, sqrt, where, with_axes
 
 __all__ = [
-    "cumulative_prod", "cumulative_sum", "log_softmax", "logsumexp", "max", "mean", "min", "prod", "softmax", "std", "sum",
-    "var",
+    "cumulative_prod", "cumulative_sum", "log_softmax", "logsumexp", "masked_softmax", "max", "mean", "min", "prod", "softmax",
+    "std", "sum", "var",
 ]  # fmt: skip
 
 Axis = Any  # None for all axes, an int, or a tuple of ints
@@ -156,3 +157,13 @@ def log_softmax(x: Operand, *, axis: int = -1) -> Tensor:
     """log softmax(x) along a single `axis`; also where a probability would underflow to zero. The shape of x."""
     x = with_axes("log_softmax", x)
     return apply(t.LOG_SOFTMAX, x, axis=one_axis("log_softmax", axis, x.ndim))
+
+
+def masked_softmax(x: Operand, mask: Operand, *, axis: int = -1) -> Tensor:
+    """softmax(x) along a single `axis` over the entries where `mask` is True, 0 elsewhere. The shape of x.
+
+    mask: boolean, broadcasts to x. Where it is False throughout, the result is zero, and so is the gradient.
+    """
+    x = with_axes("masked_softmax", x)
+    mask = mask if isinstance(mask, Tensor) else Tensor(np.asarray(mask), copy=False)
+    return apply(t.MASKED_SOFTMAX, x, mask, axis=one_axis("masked_softmax", axis, x.ndim))

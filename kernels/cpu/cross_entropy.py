@@ -15,55 +15,50 @@ from numba import prange
 
 from .bounds import checked_ids
 from .jit import FLOATS, REDUCE, frozen, jit, lent
+from .row_passes import WRITE, mode_for, row_exp_kept, row_largest, row_scale
 from .threads import CHUNK, PARALLEL_WORK, chunks, row_block
-from .tile import exp_row, largest
 
 # Letters: R rows that count, V classes.
 IGNORED = -1
 
 
 @jit(fastmath=REDUCE, inner=True)
-def smoothed_below(row, target, m, smoothing):
-    """sum_k q_k (m - x_k) of one row of logits, in float64; m is the largest. With log sum e^(x - m) it makes the loss."""
+def smoothed_below(logits, start, V, target, m, smoothing):
+    """sum_k q_k (m - x_k) of the row of logits (n,) from `start`, in float64; m is the largest. With log sum e^(x - m) it
+    makes the loss.
+    """
     peak, below = np.float64(m), 0.0
-    for j in range(row.size):
-        below += peak - np.float64(row[j])
-    below *= smoothing / row.size
+    for j in range(start, start + V):
+        below += peak - np.float64(logits[j])
+    below *= smoothing / V
     if smoothing < 1.0:  # else a target ruled out by minus infinity would give 0 * inf
-        below += (1.0 - smoothing) * (peak - np.float64(row[target]))
+        below += (1.0 - smoothing) * (peak - np.float64(logits[start + target]))
     return below
 
 
-@jit(fastmath=REDUCE)
+@jit()
 def cross_entropy_forward_01_fused(logits, targets, losses, dlogits, count, smoothing, first, last):
-    """Loss and gradient from one exponential: 768 x 65 float32 in 38 us. Rows first to last: losses (all rows,) in
-    float64 and dlogits (all rows, V), already divided by R, which is `count`. dlogits may be logits itself.
+    """Loss and gradient from one exponential, the next row fetched meanwhile: CE1 Rows first to last: losses
+    (all rows,) in float64 and dlogits (all rows, V), already divided by R, which is `count`. dlogits may be logits itself.
     """
     V = logits.shape[1]
     number = logits.dtype.type
     flat, flat_d = logits.reshape(-1), dlogits.reshape(-1)
-    share, hit, uniform = number(1.0 / count), number((1.0 - smoothing) / count), number(smoothing / (count * V))
+    share, hit, uniform = number(1.0 / count), number((1.0 - smoothing) / count), number(-smoothing / (count * V))
     for i in range(first, last):
-        row, drow, target = logits[i], dlogits[i], targets[i]
+        start, target = i * V, targets[i]
         if target == IGNORED:
             losses[i] = 0.0
-            drow[:] = number(0)
+            flat_d[start : start + V] = number(0)
             continue
-        m = largest(flat, i * V, V)
-        if smoothing == 0.0:
-            below = np.float64(m) - np.float64(row[target])
-        else:
-            below = smoothed_below(row, target, m, smoothing)
-        total = exp_row(flat, i * V, flat_d, i * V, V, m)  # from here on the logits may be gone
+        m = row_largest(V, flat, start)
+        below = np.float64(m) - np.float64(flat[start + target])
+        if smoothing != 0.0:
+            below = smoothed_below(flat, start, V, target, m, smoothing)
+        total = row_exp_kept(V, flat, start, flat_d, start, m)  # from here on the logits may be gone
         losses[i] = math.log(np.float64(total)) + below
-        scale = share / total
-        if smoothing == 0.0:
-            for j in range(V):
-                drow[j] *= scale
-        else:
-            for j in range(V):
-                drow[j] = drow[j] * scale - uniform
-        drow[target] -= hit
+        row_scale(V, flat_d, start, flat_d, start, share / total, uniform, WRITE)
+        flat_d[start + target] -= hit
 
 
 @jit(parallel=True)
@@ -79,13 +74,8 @@ def cross_entropy_forward_02_threads(logits, targets, losses, dlogits, count, sm
 @jit()
 def cross_entropy_vjp_01_scale(residuals, scale, dx, add, first, last):
     """dx (n,) (+)= scale residuals, elements first to last."""
-    source, target = residuals[first:last], dx[first:last]
-    if add:
-        for i in range(target.size):
-            target[i] += scale * source[i]
-    else:
-        for i in range(target.size):
-            target[i] = scale * source[i]
+    n, zero = min(last, residuals.size) - first, residuals.dtype.type(0)
+    row_scale(n, residuals, first, dx, first, scale, zero, mode_for(dx, add))
 
 
 @jit(parallel=True)

@@ -1,28 +1,30 @@
-"""Cross entropy of a linear map's outputs: the logits live for a few rows at a time, only their gradient is kept.
+"""Cross entropy of a linear map's outputs: the logits live for a few rows at a time and are never stored as a whole.
 
     z = x W + b,    loss = 1/R sum_i (log sum_j e^(z_ij) - sum_j q_ij z_ij),    dz_ij = (softmax(z_i)_j - q_ij) / R
     dx = dz W^T,    dW = x^T dz,    db = sum of the rows of dz
 
-A block of rows of z is computed where its rows of dz will lie and, while some of it is in the cache, turned into these by the
-kernel of cross_entropy in place. So one array of all logits' size is written and held until the way back, where the two rows
-linear and cross_entropy hold two. A block has as many rows as make W, which is read once a block, worth reading.
+A block of rows of z is computed and turned into dz in place by the kernel of cross_entropy. A block has as many rows as make
+W, which is read once a block, worth reading. What is kept until the way back depends on the shape:
 
-Keeping nothing, and computing z again on the way back, would hold a tenth, but took 79 ms for 55: a fourth product.
+    R <= C, or one block    dz (R, V), which is no larger than the dW that the way back makes anyway. Three products.
+    more rows               nothing: the way back computes z again, block by block. Four products, but memory for one block
+                            whatever R is, and an evaluation pays for no gradient.
+
+MEASURED
 """
 
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 
 from . import linear
 from .cross_entropy import counted_targets, cross_entropy_forward_01_fused, cross_entropy_forward_02_threads, scaled
-from .jit import frozen
+from .jit import frozen, lent
 from .threads import PARALLEL_WORK, row_block
 
 # Letters: R rows, C features, V classes.
-BLOCK = (
-    1 << 20
-)  # logits at a time, at least: 4 MB in float32, what a product is worth starting for and a cache can hold
+BLOCK = 1 << 20  # logits at a time, at least: 4 MB in float32, what a product is worth starting for
 ROWS = 256  # rows at a time, at least: fewer, and reading W takes longer than the product
 
 
@@ -43,40 +45,81 @@ def forward(
     ignore_index: int | None = None, label_smoothing: float = 0.0, transposed: bool = False,
 ) -> tuple[np.ndarray, np.ndarray]:  # fmt: skip
     """Mean loss (0-d) of x (..., C), weight (C, V) or transposed (V, C), targets (...,) and bias (V,); NaN for no rows
-    at all, 0 where every row is ignored. residual: dz (R, V).
+    at all, 0 where every row is ignored. residual: dz (R, V), or None where the way back computes it again.
 
     IndexError when a target is neither a class nor ignore_index.
     """
-    matrix = weight.T if transposed else weight
-    C, V = matrix.shape
-    ids, count = counted_targets("linear_cross_entropy", targets, V, "weight", ignore_index)
-    R, count, smoothing = ids.size, max(count, 1), float(label_smoothing)
-    dz = np.empty((R, V), x.dtype)
+    blocks = _Blocks(x, weight, targets, bias, ignore_index, label_smoothing, transposed)
+    R, V = blocks.ids.size, blocks.matrix.shape[1]
+    dz = np.empty((R if blocks.keep else blocks.step, V), x.dtype)
     if not R:
         return np.array(np.nan, x.dtype), dz
-    losses, x2 = np.empty(R, np.float64), frozen(x).reshape(R, C)
-    step = max(ROWS, BLOCK // V)
-    for start in range(0, R, step):
-        rows = slice(start, min(R, start + step))
-        z = dz[rows]
-        linear.affine(x2[rows], matrix, bias, z)
-        arguments = (frozen(z), ids[rows], losses[rows], z, count, smoothing)
+    losses = np.empty(R, np.float64)
+    for rows in blocks.rows():
+        blocks.slope(rows, dz[rows] if blocks.keep else dz[: rows.stop - rows.start], losses[rows])
+    return np.array(losses.sum() / blocks.count, x.dtype), dz if blocks.keep else None
+
+
+class _Blocks:
+    """The arguments of a call, laid out, and how its rows are cut."""
+
+    def __init__(
+        self, x: np.ndarray, weight: np.ndarray, targets: np.ndarray, bias: np.ndarray | None,
+        ignore_index: int | None, label_smoothing: float, transposed: bool,
+    ) -> None:  # fmt: skip
+        self.matrix, self.bias = weight.T if transposed else weight, bias
+        C, V = self.matrix.shape
+        self.ids, count = counted_targets("linear_cross_entropy", targets, V, "weight", ignore_index)
+        self.count, self.smoothing = max(count, 1), float(label_smoothing)
+        self.x = frozen(x).reshape(self.ids.size, C)
+        self.step = max(ROWS, BLOCK // V)
+        self.keep = self.ids.size <= max(self.step, C)
+
+    def rows(self) -> Iterator[slice]:
+        """The blocks, in order."""
+        for start in range(0, self.ids.size, self.step):
+            yield slice(start, min(self.ids.size, start + self.step))
+
+    def slope(self, rows: slice, z: np.ndarray, losses: np.ndarray) -> None:
+        """Fills z with dz of these rows, for a cotangent of 1, and losses with theirs."""
+        linear.affine(self.x[rows], self.matrix, self.bias, z)
+        arguments = frozen(z), self.ids[rows], losses, z, self.count, self.smoothing
         if z.size < PARALLEL_WORK:
             cross_entropy_forward_01_fused(*arguments, 0, z.shape[0])
         else:
             cross_entropy_forward_02_threads(*arguments, row_block(*z.shape))
-    return np.array(losses.sum() / count, x.dtype), dz
 
 
 def vjp(
     dy: np.ndarray, y: Any, x: np.ndarray, weight: np.ndarray, targets: Any, *bias: Any,
-    residuals: np.ndarray, wanted: Any, into: Any,
+    residuals: np.ndarray | None, wanted: Any, into: Any,
     ignore_index: int | None = None, label_smoothing: float = 0.0, transposed: bool = False,
 ) -> tuple[Any, ...]:  # fmt: skip
     """dx, dweight, None[, dbias]; every one may be written to, or added to, the buffer lent for it."""
-    dz = scaled(residuals, dy, None)
-    dx, dweight, *dbias = linear.vjp(
-        dz, None, x, weight, *bias,
-        residuals=None, wanted=(*wanted[:2], *wanted[3:]), into=(*into[:2], *into[3:]), transposed=transposed,
-    )  # fmt: skip
-    return (dx, dweight, None, *dbias)
+    wanted, into = (*wanted[:2], *wanted[3:]), (*into[:2], *into[3:])  # as linear counts its inputs
+    if residuals is not None:
+        dx, *rest = linear.vjp(
+            scaled(residuals, dy, None), None, x, weight, *bias,
+            residuals=None, wanted=wanted, into=into, transposed=transposed,
+        )  # fmt: skip
+        return (dx, rest[0], None, *rest[1:])
+    blocks = _Blocks(x, weight, targets, bias[0] if bias else None, ignore_index, label_smoothing, transposed)
+    shapes = x.shape, weight.shape, *(b.shape for b in bias if b is not None)
+    offers = [
+        (lent(offer) or (np.empty(shape, x.dtype), False)) if want else None
+        for want, offer, shape in zip(wanted, into, shapes, strict=False)
+    ]
+    dz = np.empty((blocks.step, blocks.matrix.shape[1]), x.dtype)
+    ignored = np.empty(blocks.step, np.float64)
+    for rows in blocks.rows():
+        n = rows.stop - rows.start
+        blocks.slope(rows, dz[:n], ignored[:n])
+        if dy != 1:
+            scaled(dz[:n], dy, (dz[:n], False))
+        here = [offers[0] and (offers[0][0].reshape(blocks.x.shape)[rows], offers[0][1])]
+        here += [offer and (offer[0], offer[1] or rows.start > 0) for offer in offers[1:]]
+        linear.vjp(
+            dz[:n], None, blocks.x[rows], weight, *bias, residuals=None, wanted=wanted, into=here, transposed=transposed
+        )
+    dx, dweight, *dbias = [offer and offer[0] for offer in offers]
+    return (dx, dweight, None, *(dbias or [None] * len(bias)))

@@ -74,6 +74,14 @@ class Rows:
     vjp_serial: Rung
     vjp_threaded: Rung
 
+    @classmethod
+    def on_one_thread(cls, forward_rung: Rung, vjp_rung: Rung) -> "Rows":
+        """The pair of serial rungs below production's: all rows on this thread, whatever their number."""
+        return cls(
+            forward_rung, lambda x, y, block: forward_rung(x, y, 0, x.shape[0]),
+            vjp_rung, lambda dy, y, dx, block, add: vjp_rung(dy, y, dx, 0, y.shape[0], add),
+        )  # fmt: skip
+
     def accepts(self, x: Any, *, axis: int = -1) -> bool:
         return x.dtype in FLOATS and x.ndim >= 1 and (axis == -1 or axis == x.ndim - 1)
 

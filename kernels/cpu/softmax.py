@@ -1,7 +1,7 @@
-"""Softmax over the last axis: y_i = e^(x_i - m) / sum_j e^(x_j - m), m = max_j x_j.
+"""Softmax over the last axis: y_i = e^(x_i - m) / sum_j e^(x_j - m), m = max_j x_j;  dx_i = y_i (dy_i - <dy, y>).
 
-A row is read once from memory: maximum, exponentials and sum work on it while it sits in the first-level cache. -inf
-gives 0; a NaN makes its row NaN (the maximum ignores it, the sum does not); a row of -inf alone is NaN, as in NumPy.
+A row is read once from memory: maximum, exponentials and sum work on it while it sits in a cache. -inf gives 0; a NaN makes its row NaN (the maximum ignores it, the sum does not); a row of -inf alone is NaN, as
+in NumPy.
 """
 
 import math
@@ -9,8 +9,10 @@ import math
 import numpy as np
 from numba import prange
 
+from .exp import exp
 from .jit import REDUCE, jit
 from .pairs import Naive, Rows
+from .row_passes import WRITE, mode_for, row_dot, row_exp_kept, row_largest, row_scale, row_softmax_vjp
 from .tile import exp_row, largest
 
 # Letters: R rows, N row length.
@@ -31,10 +33,48 @@ def softmax_forward_01_naive(x, y):
             y[i, j] /= total
 
 
+@jit()
+def softmax_forward_02_reciprocal(x, y, first, last):
+    """One division a row, not one an entry: RUNG2 Rows first to last."""
+    N = x.shape[1]
+    one = x.dtype.type(1)
+    for i in range(first, last):
+        m = x[i, 0]
+        for j in range(N):
+            m = max(m, x[i, j])
+        total = x.dtype.type(0)
+        for j in range(N):
+            y[i, j] = math.exp(x[i, j] - m)
+            total += y[i, j]
+        scale = one / total
+        for j in range(N):
+            y[i, j] *= scale
+
+
 @jit(fastmath=REDUCE)
-def softmax_forward_02_vector(x, y, first, last):
-    """Vector lanes for maximum, exponential and sum: 8.7 times rung 01 (4096 x 64 float32: 977 to 113 us). Rows first
-    to last.
+def softmax_forward_03_vector_exp(x, y, first, last):
+    """A polynomial for the exponential, which runs in vector lanes as a call cannot: RUNG3"""
+    N = x.shape[1]
+    one = x.dtype.type(1)
+    for i in range(first, last):
+        row, y_row = x[i], y[i]
+        m = row[0]
+        for j in range(N):
+            m = max(m, row[j])
+        for j in range(N):
+            y_row[j] = exp(row[j] - m)
+        total = x.dtype.type(0)
+        for j in range(N):
+            total += y_row[j]
+        scale = one / total
+        for j in range(N):
+            y_row[j] *= scale
+
+
+@jit(fastmath=REDUCE)
+def softmax_forward_04_vector_max(x, y, first, last):
+    """The maximum in vector lanes, too, which LLVM refuses because of NaN, and the sum while the exponentials are made:
+    RUNG4
     """
     N = x.shape[1]
     flat, flat_y = x.reshape(-1), y.reshape(-1)
@@ -48,13 +88,25 @@ def softmax_forward_02_vector(x, y, first, last):
             y_row[j] *= scale
 
 
+@jit()
+def softmax_forward_05_ahead(x, y, first, last):
+    """The next row is fetched while this one's exponentials keep the arithmetic busy, and four accumulators: RUNG5"""
+    N = x.shape[1]
+    flat, flat_y = x.reshape(-1), y.reshape(-1)
+    one, zero = x.dtype.type(1), x.dtype.type(0)
+    for i in range(first, last):
+        m = row_largest(N, flat, i * N)
+        total = row_exp_kept(N, flat, i * N, flat_y, i * N, m)
+        row_scale(N, flat_y, i * N, flat_y, i * N, one / total, zero, WRITE)
+
+
 @jit(parallel=True)
-def softmax_forward_03_threads(x, y, block):
-    """Blocks of rows on all threads: 1.8 times rung 02 on two cores (4096 x 64: 138 to 75 us)."""
+def softmax_forward_06_threads(x, y, block):
+    """Blocks of rows on all threads: RUNG6"""
     R = x.shape[0]
     for index in prange((R + block - 1) // block):
         b = np.int64(index)  # not the unsigned index: one compiled version of the callee
-        softmax_forward_02_vector(x, y, b * block, min(R, (b + 1) * block))
+        softmax_forward_05_ahead(x, y, b * block, min(R, (b + 1) * block))
 
 
 @jit()
@@ -70,7 +122,7 @@ def softmax_vjp_01_naive(dy, y, dx):
 
 @jit(fastmath=REDUCE)
 def softmax_vjp_02_vector(dy, y, dx, first, last, add):
-    """The inner product in vector lanes: 3.1 times rung 01 (4096 x 64 float32: 155 to 50 us). Rows first to last."""
+    """The inner product in vector lanes: VJP2 Rows first to last."""
     N = y.shape[1]
     for i in range(first, last):
         dy_row, y_row, dx_row = dy[i], y[i], dx[i]
@@ -85,23 +137,39 @@ def softmax_vjp_02_vector(dy, y, dx, first, last, add):
                 dx_row[j] = y_row[j] * (dy_row[j] - inner)
 
 
+@jit()
+def softmax_vjp_03_passes(dy, y, dx, first, last, add):
+    """Passes that ask for no distance between the arrays and store large results around the caches: VJP3"""
+    N = y.shape[1]
+    flat_dy, flat_y, flat_dx, mode = dy.reshape(-1), y.reshape(-1), dx.reshape(-1), mode_for(dx, add)
+    for i in range(first, last):
+        inner = row_dot(N, flat_dy, i * N, flat_y, i * N)
+        row_softmax_vjp(N, flat_dy, i * N, flat_y, i * N, flat_dx, i * N, inner, mode)
+
+
 @jit(parallel=True)
-def softmax_vjp_03_threads(dy, y, dx, block, add):
-    """Blocks of rows on all threads: 1.5 times rung 02 on two cores (4096 x 64: 50 to 33 us, the speed of memory)."""
+def softmax_vjp_04_threads(dy, y, dx, block, add):
+    """Blocks of rows on all threads: VJP4"""
     R = y.shape[0]
     for index in prange((R + block - 1) // block):
         b = np.int64(index)  # not the unsigned index: one compiled version of the callee
-        softmax_vjp_02_vector(dy, y, dx, b * block, min(R, (b + 1) * block), add)
+        softmax_vjp_03_passes(dy, y, dx, b * block, min(R, (b + 1) * block), add)
 
 
 production = Rows(
-    forward_serial=softmax_forward_02_vector,
-    forward_threaded=softmax_forward_03_threads,
-    vjp_serial=softmax_vjp_02_vector,
-    vjp_threaded=softmax_vjp_03_threads,
+    forward_serial=softmax_forward_05_ahead,
+    forward_threaded=softmax_forward_06_threads,
+    vjp_serial=softmax_vjp_03_passes,
+    vjp_threaded=softmax_vjp_04_threads,
 )
 forward, vjp, accepts = production.forward, production.vjp, production.accepts
 """The pair of production, by Rows in pairs.py: small arrays run serially, large ones on all threads."""
 
-RUNGS = {"numba 01_naive": Naive(softmax_forward_01_naive, softmax_vjp_01_naive, production)}
+RUNGS = {
+    "numba 01_naive": Naive(softmax_forward_01_naive, softmax_vjp_01_naive, production),
+    "numba 02_reciprocal": Rows.on_one_thread(softmax_forward_02_reciprocal, softmax_vjp_02_vector),
+    "numba 03_vector_exp": Rows.on_one_thread(softmax_forward_03_vector_exp, softmax_vjp_02_vector),
+    "numba 04_vector_max": Rows.on_one_thread(softmax_forward_04_vector_max, softmax_vjp_02_vector),
+    "numba 05_ahead": Rows.on_one_thread(softmax_forward_05_ahead, softmax_vjp_03_passes),
+}
 """The ladder's other rungs as pairs, so that they are checked and timed by name."""

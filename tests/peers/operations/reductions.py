@@ -44,6 +44,13 @@ def t_logsumexp(x: Any, *, axis: Any = None, keepdims: bool = False) -> Any:
     return y if keepdims else torch.squeeze(y, dim=axis)
 
 
+def t_masked_softmax(x: Any, mask: Any, *, axis: int = -1) -> Any:
+    """As PyTorch's users write it; a row of which nothing is left is NaN there and zero here, gradient included."""
+    scores = torch.where(mask, x, -torch.inf)
+    nothing = torch.isneginf(torch.amax(scores, dim=axis, keepdim=True))
+    return torch.where(nothing, 0.0, torch.softmax(torch.where(nothing, 0.0, scores), dim=axis))
+
+
 def with_initial(scan: Callable[..., Any], first: float) -> Callable[..., Any]:
     """A scan that can start with a number of its own, which PyTorch's cannot."""
 
@@ -75,6 +82,7 @@ PEERS: dict[str, Callable[..., Any]] = {
     "cumulative_prod": with_initial(torch.cumprod, 1.0),
     "logsumexp": t_logsumexp,
     "log_softmax": lambda x, *, axis=-1: torch.log_softmax(x, dim=axis),
+    "masked_softmax": t_masked_softmax,
     "stack": lambda *xs, axis: torch.stack(xs, dim=axis),
     "split": lambda x, *, sections, axis: torch.split(x, list(sections), dim=axis),
     "expand_dims": lambda x, *, axis: torch.unsqueeze(x, axis),
