@@ -9,7 +9,6 @@ further code.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from operator import attrgetter
 from typing import Any
 
 import numpy as np
@@ -19,7 +18,6 @@ from .recording import state
 from .tensor import OBSERVER, Node, Tensor, wrap
 
 Edge = tuple[Any, int]  # (Node, output index), or (leaf Tensor, 0)
-_order = attrgetter("order")
 
 
 def backward(y: Tensor, dy: Any = None, *, retain_graph: bool = False, create_graph: bool = False) -> None:
@@ -111,7 +109,7 @@ def _nodes(root: Any) -> list[Node]:
             if edge is not None and type(edge[0]) is Node and edge[0] not in seen:
                 seen.add(edge[0])
                 stack.append(edge[0])
-    return sorted(seen, key=_order, reverse=True)
+    return sorted(seen, key=lambda node: node.order, reverse=True)
 
 
 def _validate(nodes: list[Node]) -> None:
@@ -214,7 +212,7 @@ def _lend(node: Node, slots: dict[Any, list[Any]], owned: set[Edge]) -> list[Any
         if isinstance(target, Node):
             lent[i] = (slots[target][index], True) if edge in owned else None
         elif target.grad is None:
-            target.accumulator = None  # the array of a gradient that was dropped goes first: the new one gets its memory
+            target.accumulator = None  # a gradient that was dropped goes first: the new one gets its memory
             lent[i] = (np.empty(target.shape, target.dtype) if target.grad_home is None else target.grad_home, False)
         elif target.accumulator is not None and target.accumulator[0] is target.grad:
             lent[i] = (target.accumulator[1], True)

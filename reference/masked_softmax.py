@@ -51,9 +51,7 @@ def masked_softmax_vjp(dy: Array, y: Array, x: Any, mask: Any, *, axis: int = -1
     return softmax_vjp(dy, y, x, axis=axis)[0], None
 
 
-def masked_softmax_jvp(
-    dinputs: tuple[Array, Any], y: Array, inputs: tuple[Array, Array], *, axis: int = -1
-) -> Array:
+def masked_softmax_jvp(dinputs: tuple[Array, Any], y: Array, inputs: tuple[Array, Array], *, axis: int = -1) -> Array:
     """dy_i = y_i (dx_i - <dx, y>): the Jacobian is symmetric."""
     return softmax_vjp(dinputs[0], y, inputs[0], axis=axis)[0]
 

@@ -57,6 +57,9 @@ OPS: dict[str, Callable[..., Any]] = {
     "linear": lambda x, w, b: torch.addmm(b, x, w),
     "softmax": lambda x: F.softmax(x, dim=-1),
     "log_softmax": lambda x: F.log_softmax(x, dim=-1),
+    "masked_softmax": lambda x, mask: F.softmax(x.masked_fill(~mask, -torch.inf), dim=-1),
+    "add": torch.add,
+    "multiply": torch.mul,
     "logsumexp": lambda x, axis: torch.logsumexp(x, dim=axis),
     "layer_norm": lambda x, w, b: F.layer_norm(x, w.shape, w, b),
     "rms_norm": lambda x, w: F.rms_norm(x, w.shape, w, 1e-6),
@@ -76,7 +79,7 @@ OPS: dict[str, Callable[..., Any]] = {
     "bias_gelu": lambda x, b: F.gelu(x + b, approximate="tanh"),
     "bias_silu": lambda x, b: F.silu(x + b),
     "swiglu": lambda g, u: F.silu(g) * u,
-    "dropout_add": lambda x, r, draw, p: r + F.dropout(x, p),  # with a mask of its own: see ops.own_mask
+    "dropout_add": lambda x, r, draw, p: r + F.dropout(x, p),  # with a mask of its own: see checks.own_mask
 }
 RECURRENT = {"lstm": "LSTM", "gru": "GRU", "rnn": "RNN"}
 

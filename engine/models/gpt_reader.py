@@ -98,7 +98,8 @@ class Reader:
         body = model.transformer
         self._room, self._ids = model.config.block_size, np.zeros(0, np.int64)
         self._tokens, self._positions = Matrix(body.wte.weight.data, weights), Matrix(body.wpe.weight.data, weights)
-        self._blocks = [_Block(block, self._room, weights) for block in body.h]
+        blocks: Any = body.h  # a ModuleList says no more than Module of what it holds
+        self._blocks = [_Block(block, self._room, weights) for block in blocks]
         self._ln_f = _LayerNorm(body.ln_f, weights)
 
     def forget(self) -> None:

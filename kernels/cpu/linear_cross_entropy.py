@@ -43,7 +43,7 @@ def accepts(
 def forward(
     x: np.ndarray, weight: np.ndarray, targets: np.ndarray, bias: np.ndarray | None = None, *,
     ignore_index: int | None = None, label_smoothing: float = 0.0, transposed: bool = False,
-) -> tuple[np.ndarray, np.ndarray]:  # fmt: skip
+) -> tuple[np.ndarray, np.ndarray | None]:  # fmt: skip
     """Mean loss (0-d) of x (..., C), weight (C, V) or transposed (V, C), targets (...,) and bias (V,); NaN for no rows
     at all, 0 where every row is ignored. residual: dz (R, V), or None where the way back computes it again.
 

@@ -58,12 +58,13 @@ def accepts(x: Any, w: Any, scale: Any = None, bias: Any = None) -> bool:
 
 def widen(w: np.ndarray, scale: np.ndarray | None = None) -> np.ndarray:
     """The matrix (O, I) as float32."""
-    y = np.empty(w.shape, np.float32)
+    O, I = w.shape
+    y = np.empty((O, I), np.float32)
     arrays = frozen(_for_numba(w)), matvec.NOTHING[y.dtype] if scale is None else frozen(scale), y
     if y.size < PARALLEL_WORK:
         widen_01_rows(*arrays, 0, len(y))
     else:
-        widen_02_threads(*arrays, row_block(*y.shape))
+        widen_02_threads(*arrays, row_block(O, I))
     return y
 
 

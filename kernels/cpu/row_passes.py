@@ -80,9 +80,7 @@ class _Pass(_Row):
 
     def allowed(self, a: int, i: Any, mask: Any) -> Any:
         """The vector at i of the a-th array, which holds booleans, as a mask."""
-        at = self.builder.bitcast(
-            self.builder.gep(self.rows[a], [i]), ir.VectorType(_BYTE, self.lanes).as_pointer()
-        )
+        at = self.builder.bitcast(self.builder.gep(self.rows[a], [i]), ir.VectorType(_BYTE, self.lanes).as_pointer())
         nothing = ir.Constant(ir.VectorType(_BYTE, self.lanes), [0] * self.lanes)
         if mask is None:
             return self.builder.icmp_unsigned("!=", self.builder.load(at, align=1), nothing)
@@ -275,13 +273,9 @@ def row_scale(typingctx: Any, size: Any, x: Any, x0: Any, y: Any, y0: Any, scale
 
 
 @intrinsic
-def row_shift(
-    typingctx: Any, size: Any, x: Any, x0: Any, y: Any, y0: Any, first: Any, second: Any, mode: Any
-) -> Any:
+def row_shift(typingctx: Any, size: Any, x: Any, x0: Any, y: Any, y0: Any, first: Any, second: Any, mode: Any) -> Any:
     """y = (x - first) - second: two subtractions, because first + second would round the smaller one's digits away."""
-    return _map(
-        (x, y), 2, lambda w, i, mask: w.subtract(w.subtract(w.row(0, i, mask), w.scalars[0]), w.scalars[1])
-    )
+    return _map((x, y), 2, lambda w, i, mask: w.subtract(w.subtract(w.row(0, i, mask), w.scalars[0]), w.scalars[1]))
 
 
 @intrinsic

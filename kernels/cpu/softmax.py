@@ -1,7 +1,7 @@
 """Softmax over the last axis: y_i = e^(x_i - m) / sum_j e^(x_j - m), m = max_j x_j;  dx_i = y_i (dy_i - <dy, y>).
 
-A row is read once from memory: maximum, exponentials and sum work on it while it sits in a cache. -inf gives 0; a NaN makes its row NaN (the maximum ignores it, the sum does not); a row of -inf alone is NaN, as
-in NumPy.
+A row is read once from memory: maximum, exponentials and sum work on it while it sits in a cache. -inf gives 0; a NaN makes
+its row NaN (the maximum ignores it, the sum does not); a row of -inf alone is NaN, as in NumPy.
 """
 
 import math
