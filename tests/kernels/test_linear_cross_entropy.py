@@ -47,6 +47,15 @@ def test_pair(kit, rng, monkeypatch, shape, V, params, block, with_bias, dtype):
     kit.check(linear_cross_entropy, arrays, oracle, inputs=names, reads=names, length=16 + shape[-1], rng=rng, **params)
 
 
+def test_what_is_kept_is_no_larger_than_the_weight_or_one_block(kit, rng):
+    """Fewer rows than features, or rows of one block: dz is kept. More: nothing is, and dz is computed again."""
+    for R, C, kept in ((300, 300, True), (200, 2, True), (300, 2, False)):
+        x, weight = (kit.freeze(rng.standard_normal(shape)) for shape in ((R, C), (C, 5000)))
+        targets = kit.freeze(rng.integers(0, 5000, R))
+        _, residual = linear_cross_entropy.forward(x, weight, targets)
+        assert (residual is not None) == kept
+
+
 @pytest.mark.parametrize("bad", [4, -1])
 def test_targets_out_of_range(kit, bad):
     x, weight = kit.freeze(np.zeros((2, 3))), kit.freeze(np.zeros((3, 4)))

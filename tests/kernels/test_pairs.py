@@ -93,6 +93,17 @@ def test_rung_01_gets_the_whole_array_unless_it_is_empty(calls, shape, rows):
         assert calls == ([("naive forward", seen, seen), ("naive vjp", seen, seen, seen)] if x.size else [])
 
 
+def test_a_serial_rung_gets_all_rows_whatever_their_number(calls):
+    pair = Rows.on_one_thread(*rungs(calls, "forward", "vjp"))
+    large = np.zeros((PARALLEL_WORK // 4, 4), np.float32)
+    for y in (large[:2], large):
+        pair.forward(y)
+        back(pair, y, y, None)
+        forward, backward = calls[-2:]
+        assert forward == ("forward", y.shape, y.shape, 0, len(y))
+        assert backward == ("vjp", y.shape, y.shape, y.shape, 0, len(y), False)
+
+
 def test_accepts():
     elementwise, rows = Elementwise(*[print] * 4, reads="x"), Rows(*[print] * 4)
     scalar, matrix = np.zeros(()), np.zeros((2, 3))
