@@ -31,7 +31,7 @@ IMPORTS = {
     "import handgrad": "import handgrad",
     "import handgrad; handgrad.Tensor": "import handgrad; handgrad.Tensor",
 }
-IMPORT_MUST, COLD_MUST, WARM_MUST = 0.15, 60.0, 3.0  # seconds
+IMPORT_MUST, COLD_MUST, WARM_MUST = 0.15, 20.0, 2.0  # seconds
 
 
 def main() -> None:
