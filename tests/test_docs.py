@@ -8,7 +8,10 @@ import pytest
 DOCS = Path(__file__).resolve().parents[1] / "docs"
 
 
-PAGES = [("checking.md", 8), ("glove.md", 25), ("misreadings.md", 20), ("seq2seq.md", 33), ("tokenizers.md", 6)]
+PAGES = [
+    ("checking.md", 8), ("generation.md", 12), ("glove.md", 25), ("misreadings.md", 20), ("seq2seq.md", 33),
+    ("tokenizers.md", 6),
+]  # fmt: skip
 
 
 @pytest.mark.parametrize(("page", "examples"), PAGES)

@@ -15,7 +15,7 @@ import numpy as np
 
 from ...reference import table as t
 from ..kernel_table import on_arrays
-from ..nn import LayerNorm, Linear, TransformerBlock
+from ..nn import LayerNorm, Linear
 from .matrix import Matrix, check_form
 
 if TYPE_CHECKING:
@@ -53,14 +53,14 @@ class _LayerNorm:
 
 
 def _vector(array: np.ndarray, form: str | None) -> np.ndarray:
-    """Vectors are not rounded to fewer bits, but are of the dtype in which products are."""
+    """Vectors are never rounded to fewer bits: the model's own, or float32 of our own where the matrices have another form."""
     return array if form in (None, array.dtype.name) else array.astype(np.float32)
 
 
 class _Block:
     """A TransformerBlock, with the keys and values of what was read."""
 
-    def __init__(self, block: TransformerBlock, room: int, form: str | None) -> None:
+    def __init__(self, block: Any, room: int, form: str | None) -> None:
         self.ln_1, self.ln_2 = _LayerNorm(block.ln_1, form), _LayerNorm(block.ln_2, form)
         self.c_attn, self.c_proj = _Linear(block.attn.c_attn, form), _Linear(block.attn.c_proj, form)
         self.c_fc, self.down = _Linear(block.mlp.c_fc, form), _Linear(block.mlp.c_proj, form)

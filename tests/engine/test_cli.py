@@ -231,20 +231,6 @@ def test_generate_reproduces_and_streams_the_prompt_first(trained: Path, capsys:
     assert capsys.readouterr().out == "the \n"
 
 
-def test_generate_with_other_weights(trained: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """The same text from float32; from fewer bits a text, and how many bytes they take."""
-    said = {}
-    for weights in (None, "float32", "bfloat16", "float16", "int8"):
-        capsys.readouterr()
-        options = [] if weights is None else ["--weights", weights]
-        assert cli("generate", trained, "--prompt", "the ", "--tokens", 20, "--seed", 7, *options) == 0
-        out, err = capsys.readouterr()
-        assert len(out) == len("the ") + 20 + 1
-        said[weights] = out
-        assert (f"handgrad: weights in {weights}: " in err and " MB in the file" in err) == (weights is not None)
-    assert said[None] == said["float32"]
-
-
 # ---- folders
 
 

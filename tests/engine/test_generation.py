@@ -6,6 +6,7 @@ import itertools
 import math
 import warnings
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,10 +14,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from handgrad.engine.cli import generate as command
 from handgrad.engine.errors import UserError
+from handgrad.engine.models.folder import save_model
 from handgrad.engine.models.generation import check_sampling, generate, probabilities, reader_of
+from handgrad.engine.models.gpt import GPT, GPTConfig
 from handgrad.engine.models.lstm import LSTMLanguageModel
 from handgrad.engine.random import Generator
+from handgrad.engine.text.tokenizer import CharacterTokenizer
 
 QUICK = settings(deadline=None, derandomize=True, max_examples=100)
 logits = st.lists(st.integers(-40, 40), min_size=1, max_size=7).map(lambda x: np.array(x, np.float32) / 4)
@@ -200,3 +205,19 @@ def test_what_cannot_be_read_is_a_sentence() -> None:
     assert reader_of(model, "float32").read(np.array([1])).shape == (5,)
     with pytest.raises(UserError, match=r"^generate: weights is 'int8', but an LSTMLanguageModel reads its own"):
         reader_of(model, "int8")
+
+
+def test_the_command_writes_with_other_weights(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The same text from float32, from fewer bits a text; and how many bytes they take, on stderr."""
+    tokenizer = CharacterTokenizer(" abcdefg")
+    model = GPT(GPTConfig(len(tokenizer), 8, 1, 2, 8), generator=Generator(3))
+    save_model(tmp_path, model, tokenizer)
+    said = {}
+    for weights in (None, "float32", "bfloat16", "float16", "int8"):
+        options = {"temperature": 1.0, "top_k": None, "top_p": None, "seed": 7, "weights": weights}
+        command.run(tmp_path, "abc", 20, **options)
+        said[weights], err = capsys.readouterr()
+        assert len(said[weights]) == len("abc") + 20 + 1
+        line = f"handgrad: weights in {weights}: {model.reader(weights).nbytes / 1e6:.3g} MB, "
+        assert line in err if weights else err == ""
+    assert said[None] == said["float32"]
