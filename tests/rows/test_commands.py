@@ -218,7 +218,7 @@ def test_a_kernel_that_kills_its_process_takes_nothing_with_it(tmp_path):
     found = cells(done.stdout, "softmax")
     assert found[4:8] == ["CRASHED", "?", "·", "·"] and not set(found[:4]) & {"FAIL", "CRASHED", "?"}
     assert "softmax [numba] FAILED: its process died of signal 11 (SIGSEGV)" in done.stdout
-    assert "in 4 versions: 1 FAILED (softmax [numba])" in done.stdout
+    assert re.search(r"in \d+ versions: 1 FAILED \(softmax \[numba\]\)", done.stdout)
 
 
 # ---- explain, and what both refuse
