@@ -1,5 +1,6 @@
 """`handgrad check` and `handgrad explain`: what they print, their exit codes, and one sentence for each mistake."""
 
+import re
 import subprocess
 import sys
 from dataclasses import replace
