@@ -87,7 +87,9 @@ def attention_vjp_01_naive(dy, y, q, k, v, lse, dq, dk, dv, scale, causal):
 
 @jit(fastmath=REDUCE)
 def attention_forward_02_rows(q, k, v, y, lse, scale, causal):
-    """Sums over head_dim in vector lanes, exp as a polynomial in lanes, y as a sum of rows: FWD02"""
+    """Sums over head_dim in vector lanes, exp as a polynomial in lanes, y as a sum of rows: 1.9 times rung 01
+    (12 x 4 x 64 x 32 causal, float32, one thread: 1.41 to 0.75 ms).
+    """
     N, T, D = q.shape
     S = k.shape[1]
     scores = np.empty(S, q.dtype)
@@ -113,7 +115,7 @@ def attention_forward_02_rows(q, k, v, y, lse, scale, causal):
 
 @jit(fastmath=REDUCE)
 def attention_vjp_02_rows(dy, y, q, k, v, lse, dq, dk, dv, scale, causal):
-    """All sums and updates in vector lanes: VJP02"""
+    """All sums and updates in vector lanes: 2.3 times rung 01 (12 x 4 x 64 x 32 causal, float32: 2.5 to 1.1 ms)."""
     N, T, D = q.shape
     S = k.shape[1]
     zero = q.dtype.type(0)
@@ -165,7 +167,9 @@ def _softmax_rows(scores, lse, scale, causal):
 
 
 def attention_forward_03_products(q, k, v, y, lse, scale, causal):
-    """Matrix products of NumPy for whole heads, and N x T x S numbers of memory between them: FWD03"""
+    """Matrix products of NumPy for whole heads, and N x T x S numbers of memory between them: 2.2 times rung 02, with BLAS's
+    threads (0.75 to 0.34 ms).
+    """
     scores = np.matmul(q, k.swapaxes(1, 2))  # (N, T, S)
     _softmax_rows(scores, lse, scale, causal)
     np.matmul(scores, v, out=y)
@@ -191,7 +195,9 @@ def _softmax_rows_back(p, dp, lse, delta, scale, causal):
 
 
 def attention_vjp_03_products(dy, y, q, k, v, lse, dq, dk, dv, scale, causal):
-    """Five matrix products of NumPy, and twice N x T x S numbers of memory: VJP03"""
+    """Five matrix products of NumPy, and twice N x T x S numbers of memory: 1.9 times rung 02, with BLAS's threads (1.1 to
+    0.58 ms).
+    """
     p, ds = np.matmul(q, k.swapaxes(1, 2)), np.matmul(dy, v.swapaxes(1, 2))  # (N, T, S)
     _softmax_rows_back(p, ds, lse, (dy * y).sum(-1), scale, causal)
     np.matmul(p.swapaxes(1, 2), dy, out=dv)
@@ -201,7 +207,9 @@ def attention_vjp_03_products(dy, y, q, k, v, lse, dq, dk, dv, scale, causal):
 
 @jit(fastmath=REDUCE)
 def attention_forward_04_tiles(q, k, v, y, lse, scale, causal):
-    """Tiles of KEYS queries by KEYS keys with online softmax (Milakov and Gimelshein, 2018; Dao et al., 2022): FWD04"""
+    """Tiles of KEYS queries by KEYS keys with online softmax (Milakov and Gimelshein, 2018; Dao et al., 2022): it buys memory,
+    not time, while dot products are made one by one (0.82 ms; rung 02 takes 0.75).
+    """
     N, T, D = q.shape
     S = k.shape[1]
     zero, one, lowest = q.dtype.type(0), q.dtype.type(1), q.dtype.type(-np.inf)
@@ -242,7 +250,9 @@ def attention_forward_04_tiles(q, k, v, y, lse, scale, causal):
 
 @jit(fastmath=REDUCE)
 def attention_vjp_04_tiles(dy, y, q, k, v, lse, dq, dk, dv, scale, causal):
-    """Tiles of KEYS queries by KEYS keys, so that rows of k, v, dk and dv are in the cache for all queries of a tile: VJP04"""
+    """Tiles of KEYS queries by KEYS keys, so that rows of k, v, dk and dv are in the cache for all queries of a tile: at a
+    length of 64 it buys nothing yet (1.4 ms; rung 02 takes 1.1).
+    """
     N, T, D = q.shape
     S = k.shape[1]
     zero = q.dtype.type(0)

@@ -4,16 +4,19 @@
     q_ij = (1 - eps) [j = t(i)] + eps / V                            eps: label_smoothing, often 0
 
 The gradient for dy = 1 costs no further exponential, so the forward pass computes it and keeps it as residual: (R, V)
-instead of reading the logits again. Rows to ignore come with the target IGNORED and are neither read nor counted in R.
+instead of reading the logits again. In training dy is 1, and the way back hands the residual on for nothing; any other dy
+costs a pass over it. Keeping a row's sum alone and computing its exponentials again took longer, 8.0 ms for 5.9 both ways
+(512 x 50257, one thread): the time goes into exponentials, not into memory. Rows to ignore come with the target IGNORED and
+are neither read nor counted in R.
 """
 
-import math
 from typing import Any
 
 import numpy as np
 from numba import prange
 
 from .bounds import checked_ids
+from .exp import log
 from .jit import FLOATS, REDUCE, frozen, jit, lent
 from .row_passes import WRITE, mode_for, row_exp_kept, row_largest, row_scale
 from .threads import CHUNK, PARALLEL_WORK, chunks, row_block
@@ -38,27 +41,31 @@ def smoothed_below(logits, start, V, target, m, smoothing):
 
 @jit()
 def cross_entropy_forward_01_fused(logits, targets, losses, dlogits, count, smoothing, first, last):
-    """Loss and gradient from one exponential, the next row fetched meanwhile: CE1 Rows first to last: losses
-    (all rows,) in float64 and dlogits (all rows, V), already divided by R, which is `count`. dlogits may be logits itself.
+    """Loss and gradient from one exponential, the next row fetched meanwhile: 768 x 65 float32 in 26 us. Rows first to
+    last: losses (all rows,) in float64 and dlogits (all rows, V), already divided by R, which is `count`. dlogits may be
+    logits itself. The logarithms come last, in lanes: no row waits for its own.
     """
     V = logits.shape[1]
     number = logits.dtype.type
     flat, flat_d = logits.reshape(-1), dlogits.reshape(-1)
     share, hit, uniform = number(1.0 / count), number((1.0 - smoothing) / count), number(-smoothing / (count * V))
+    totals = np.empty(last - first)
     for i in range(first, last):
         start, target = i * V, targets[i]
         if target == IGNORED:
-            losses[i] = 0.0
+            losses[i], totals[i - first] = 0.0, 1.0
             flat_d[start : start + V] = number(0)
             continue
         m = row_largest(V, flat, start)
-        below = np.float64(m) - np.float64(flat[start + target])
+        losses[i] = np.float64(m) - np.float64(flat[start + target])
         if smoothing != 0.0:
-            below = smoothed_below(flat, start, V, target, m, smoothing)
+            losses[i] = smoothed_below(flat, start, V, target, m, smoothing)
         total = row_exp_kept(V, flat, start, flat_d, start, m)  # from here on the logits may be gone
-        losses[i] = math.log(np.float64(total)) + below
+        totals[i - first] = total
         row_scale(V, flat_d, start, flat_d, start, share / total, uniform, WRITE)
         flat_d[start + target] -= hit
+    for i in range(first, last):
+        losses[i] += log(totals[i - first])
 
 
 @jit(parallel=True)

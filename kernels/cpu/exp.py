@@ -1,4 +1,4 @@
-"""exp and tanh as LLVM intrinsics, generic over float32 and float64, that the loop vectoriser can widen.
+"""exp, log and tanh as LLVM intrinsics, generic over float32 and float64, that the loop vectoriser can widen.
 
 Numba has no vector mathematics library any more: `math.exp` in a loop is a scalar call of about 5 ns an element; this
 is 0.3.
@@ -156,5 +156,50 @@ def tanh(typingctx: Any, x: Any) -> Any:
         quotient = builder.fdiv(m, emit.add(m, emit.number(2.0)), flags=_FLAGS)  # -tanh |x|
         magnitude = emit.multiply(quotient, emit.number(-1.0))
         return emit.call("copysign", magnitude, value)
+
+    return x(x), generate
+
+
+_LOG: dict[int, tuple[float, ...]] = {  # R(z) / z of fdlibm's e_logf.c and e_log.c, highest power first
+    32: (0.24279078841, 0.28498786688, 0.40000972152, 0.66666662693),
+    64: (1.479819860511658591e-01, 1.531383769920937332e-01, 1.818357216161805012e-01, 2.222219843214978396e-01,
+         2.857142874366239149e-01, 3.999999999940941908e-01, 6.666666666666735130e-01),
+}  # fmt: skip
+_SQRT_HALF = {32: 0x3F3504F3, 64: 0x3FE6A09E667F3BCD}  # its bits
+
+
+@intrinsic
+def log(typingctx: Any, x: Any) -> Any:
+    """log x, within 1.5 ulp, for normal numbers, 0, inf and NaN; NaN below 0. Straight-line code, as exp is.
+
+    x = 2^n (1 + f) with 1 + f from sqrt(1/2) to sqrt(2): n and f come from the bits. With s = f / (2 + f),
+    log(1 + f) = 2 artanh s = f - (f^2/2 - s (f^2/2 + R(s^2))).
+    """
+    if x not in (types.float32, types.float64):
+        return None
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        emit = _Emit(builder, x)
+        (value,) = arguments
+        c, bits = emit.c, builder.bitcast(value, emit.integer)
+        n = builder.ashr(builder.sub(bits, emit.bits(_SQRT_HALF[c.bits])), emit.bits(c.mantissa))
+        m = builder.bitcast(builder.sub(bits, builder.shl(n, emit.bits(c.mantissa))), emit.float)
+        magic = emit.number(1.5 * 2.0**c.mantissa)  # AVX2 has no conversion of 64-bit integers
+        n = builder.bitcast(builder.add(n, builder.bitcast(magic, emit.integer)), emit.float)
+        n, f = emit.subtract(n, magic), emit.subtract(m, emit.number(1.0))
+        s = builder.fdiv(f, emit.add(f, emit.number(2.0)), flags=_FLAGS)
+        z, half = emit.multiply(s, s), emit.multiply(emit.multiply(f, f), emit.number(0.5))
+        r = emit.number(_LOG[c.bits][0])
+        for coefficient in _LOG[c.bits][1:]:
+            r = emit.fma(r, z, emit.number(coefficient))
+        tail = emit.multiply(s, emit.fma(z, r, half))
+        tail = emit.fma(n, emit.number(c.ln2_low), tail)
+        result = emit.fma(n, emit.number(c.ln2_high), emit.subtract(f, emit.subtract(half, tail)))
+        zero, infinite = emit.number(0.0), emit.number(float("inf"))
+        result = builder.select(builder.fcmp_ordered(">", value, zero, flags=_FLAGS), result, emit.number(float("nan")))
+        result = builder.select(
+            builder.fcmp_ordered("==", value, zero, flags=_FLAGS), emit.number(-float("inf")), result
+        )
+        return builder.select(builder.fcmp_ordered("==", value, infinite, flags=_FLAGS), value, result)
 
     return x(x), generate

@@ -10,7 +10,10 @@ W, which is read once a block, worth reading. What is kept until the way back de
     more rows               nothing: the way back computes z again, block by block. Four products, but memory for one block
                             whatever R is, and an evaluation pays for no gradient.
 
-MEASURED
+float32, both ways, 2 cores, and what the process grew by: R 256, C 768, V 50257 kept 282 ms, computed again 380 (274 MB
+both: a block is all rows); R 1024 kept 1093 ms and 376 MB, again 1505 ms and 275 MB. PyTorch's two operations: 668 ms and
+606 MB; 2800 ms and 1981 MB. Summing dx and dW up in the forward pass needs three products for any R, but two of them in every
+evaluation, and dW (V C) a second time until the leaf has it.
 """
 
 from collections.abc import Iterator

@@ -9,13 +9,15 @@ import math
 import numpy as np
 from numba import prange
 
-from .exp import exp
+from .exp import exp, log
 from .jit import CONTRACT, REDUCE, jit
 from .pairs import Naive, Rows
 from .row_passes import mode_for, row_exp_sum, row_largest, row_log_vjp, row_shift, row_sum
 from .tile import exp_row, largest
 
 # Letters: R rows, N row length.
+GROUP = 4096  # entries of short rows taken together: 16 or 32 KB, in the first cache
+SHORT = 256  # rows above it have enough work in themselves
 
 
 @jit()
@@ -51,7 +53,7 @@ def log_softmax_forward_02_vector(x, y, first, last):
 @jit()
 def log_softmax_forward_03_ahead(x, y, first, last):
     """Exponentials are summed and forgotten, the next row is fetched meanwhile, large results are stored around the
-    caches: LF3
+    caches: 1.05 times rung 02 (4096 x 64: 91 to 86 us; 512 x 50257: 7.3 to 6.1 ms; one thread).
     """
     N = x.shape[1]
     flat, flat_y, mode = x.reshape(-1), y.reshape(-1), mode_for(y, False)
@@ -61,13 +63,36 @@ def log_softmax_forward_03_ahead(x, y, first, last):
         row_shift(N, flat, i * N, flat_y, i * N, m, math.log(total), mode)
 
 
+@jit()
+def log_softmax_forward_04_groups(x, y, first, last):
+    """Several short rows together, step by step: no row waits for its own logarithm, and all logarithms run in lanes: 1.08
+    times rung 03 (86 to 80 us).
+    """
+    N, mode = x.shape[1], mode_for(y, False)
+    if N > SHORT:
+        log_softmax_forward_03_ahead(x, y, first, last)
+        return
+    flat, flat_y = x.reshape(-1), y.reshape(-1)
+    group = GROUP // N
+    peaks, logs = np.empty((2, group), x.dtype)
+    for start in range(first, last, group):
+        rows = min(group, last - start)
+        for i in range(rows):
+            peaks[i] = row_largest(N, flat, (start + i) * N)
+            logs[i] = row_exp_sum(N, flat, (start + i) * N, peaks[i])
+        for i in range(rows):
+            logs[i] = log(logs[i])
+        for i in range(rows):
+            row_shift(N, flat, (start + i) * N, flat_y, (start + i) * N, peaks[i], logs[i], mode)
+
+
 @jit(parallel=True)
-def log_softmax_forward_04_threads(x, y, block):
-    """Blocks of rows on all threads: LF4"""
+def log_softmax_forward_05_threads(x, y, block):
+    """Blocks of rows on all threads: about 1.8 times rung 04 on two cores (4096 x 64)."""
     R = x.shape[0]
     for index in prange((R + block - 1) // block):
         b = np.int64(index)  # not the unsigned index: one compiled version of the callee
-        log_softmax_forward_03_ahead(x, y, b * block, min(R, (b + 1) * block))
+        log_softmax_forward_04_groups(x, y, b * block, min(R, (b + 1) * block))
 
 
 @jit()
@@ -101,7 +126,9 @@ def log_softmax_vjp_02_vector(dy, y, dx, first, last, add):
 
 @jit()
 def log_softmax_vjp_03_passes(dy, y, dx, first, last, add):
-    """Passes that ask for no distance between the arrays and store large results around the caches: LV3"""
+    """Four accumulators, large results stored around the caches: 1.3 times rung 02 (4096 x 64: 57 to 44 us;
+    512 x 50257: 7.8 to 6.4 ms; one thread).
+    """
     N = y.shape[1]
     flat_dy, flat_y, flat_dx, mode = dy.reshape(-1), y.reshape(-1), dx.reshape(-1), mode_for(dx, add)
     for i in range(first, last):
@@ -111,7 +138,7 @@ def log_softmax_vjp_03_passes(dy, y, dx, first, last, add):
 
 @jit(parallel=True)
 def log_softmax_vjp_04_threads(dy, y, dx, block, add):
-    """Blocks of rows on all threads: LV4"""
+    """Blocks of rows on all threads: 1.5 to 1.9 times rung 03 on two cores (4096 x 64, 512 x 50257)."""
     R = y.shape[0]
     for index in prange((R + block - 1) // block):
         b = np.int64(index)  # not the unsigned index: one compiled version of the callee
@@ -119,8 +146,8 @@ def log_softmax_vjp_04_threads(dy, y, dx, block, add):
 
 
 production = Rows(
-    forward_serial=log_softmax_forward_03_ahead,
-    forward_threaded=log_softmax_forward_04_threads,
+    forward_serial=log_softmax_forward_04_groups,
+    forward_threaded=log_softmax_forward_05_threads,
     vjp_serial=log_softmax_vjp_03_passes,
     vjp_threaded=log_softmax_vjp_04_threads,
 )
@@ -131,5 +158,6 @@ RUNGS = {
     "numba 01_naive": Naive(log_softmax_forward_01_naive, log_softmax_vjp_01_naive, production),
     "numba 02_vector": Rows.on_one_thread(log_softmax_forward_02_vector, log_softmax_vjp_02_vector),
     "numba 03_ahead": Rows.on_one_thread(log_softmax_forward_03_ahead, log_softmax_vjp_03_passes),
+    "numba 04_groups": Rows.on_one_thread(log_softmax_forward_04_groups, log_softmax_vjp_03_passes),
 }
 """The ladder's other rungs as pairs, so that they are checked and timed by name."""

@@ -3,6 +3,7 @@
     Elementwise   y_i = f(x_i): gelu, gelu_erf, silu, sigmoid, relu. The rungs see all elements in one line, (n,).
     Rows          each row of the last axis by itself: softmax, log_softmax. The rungs see R rows of length N, (R, N).
     Naive         rung 01 of either ladder: one call for the whole array.
+    Rows.on_one_thread    the serial rungs between that and production's.
 
 Each is a pair as kernels/README.md describes it. Its forward and vjp allocate the result, lay the arrays out, and call a
 rung: below PARALLEL_WORK elements the serial one, on this thread; from there on the threaded one, which cuts the array

