@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import time
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -30,10 +31,11 @@ from .coverage import BAD, Line, error
 BACKEND = "cuda-on-cpu"
 SAMPLES = 4
 TRIES = 500  # a kernel may accept few of the inputs that a row allows
+PROMISES = (kernels.contract, kernels.nan, safety.purity, safety.wanted, safety.strides, shapes.zero_size)
 
 
 def run(names: list[str], *, backend: str = BACKEND, seed: int = 0, others: Sequence[str] = ()) -> int:
-    """Prints a line for each rung of the named operations, or of all; returns the exit code: 0, or 1 where one failed.
+    """Prints a line for each rung of the named operations, for a named rung, or for all; returns the exit code: 0, or 1 where one failed.
 
     others: options of `handgrad check` that were given and say nothing here. Raises UserError for these, for another
     backend, a negative seed, an operation without CUDA kernels, and where there is no compiler.
@@ -44,9 +46,7 @@ def run(names: list[str], *, backend: str = BACKEND, seed: int = 0, others: Sequ
         raise UserError(f"{' and '.join(others)} cannot be used with --backend {BACKEND}")
     if seed < 0:
         raise UserError(f"--seed is {seed}, but it must be at least 0")
-    for name in names:
-        if find(name).name not in LADDERS:
-            raise UserError(f"{name} has no CUDA kernels; there are some for {', '.join(LADDERS)}")
+    rungs = [found for name in names or LADDERS for found in _rungs(name)]
     try:
         compiler()
     except OSError as missing:
@@ -54,10 +54,9 @@ def run(names: list[str], *, backend: str = BACKEND, seed: int = 0, others: Sequ
     out = Console(highlight=False) if Console().is_terminal else Console(width=100, highlight=False)
     start, lines = time.perf_counter(), []
     with Console(stderr=True).status("starting") as status:
-        for operation in names or LADDERS:
-            for name in LADDERS[operation]:
-                status.update(f"checking {operation} {name}")
-                lines.append(_line(BY_NAME[operation], name, seed))
+        for operation, name in rungs:
+            status.update(f"checking {operation} {name}")
+            lines.append(_line(BY_NAME[operation], name, seed))
     for text in _table(lines):
         out.print(text, soft_wrap=True, style="bold red" if text.endswith(BAD[0]) else None)
     for line in lines:
@@ -73,13 +72,29 @@ def run(names: list[str], *, backend: str = BACKEND, seed: int = 0, others: Sequ
     return 1 if failed else 0
 
 
+def _rungs(name: str) -> list[tuple[str, str]]:
+    """The rungs of an operation; or one of them, called matmul_03 or matmul_03_shared_tile."""
+    alone = [
+        (operation, rung)
+        for operation, rungs in LADDERS.items()
+        for rung in rungs
+        if name in (f"{operation}_{rung[:2]}", f"{operation}_{rung}")
+    ]
+    if alone:
+        return alone
+    if find(name).name not in LADDERS:
+        raise UserError(f"{name} has no CUDA kernels; there are some for {', '.join(LADDERS)}")
+    return [(name, rung) for rung in LADDERS[name]]
+
+
 def _table(lines: list[Line]) -> list[str]:
-    """A line for each rung: the worst error of its value and of its gradients, in float32."""
-    cells: list[tuple[str, ...]] = [("operation", "rung", "value", "gradient", "")]
+    """A line for each rung: the type in which it was checked, the worst error of its value and of its gradients."""
+    cells: list[tuple[str, ...]] = [("operation", "rung", "type", "value", "gradient", "")]
     for line in lines:
         checks = line.report.checks if line.report else {}
-        errors = (error(checks.get(name)) for name in ("value float32", "gradient float32"))
-        cells.append((line.op.name, line.version, *errors, "pass" if line.passed else BAD[0]))
+        dtype = _dtype(rung(line.op.name, line.version)).name
+        errors = (error(checks.get(f"{name} {dtype}")) for name in ("value", "gradient"))
+        cells.append((line.op.name, line.version, dtype, *errors, "pass" if line.passed else BAD[0]))
     sizes = [max(map(len, column)) for column in zip(*cells, strict=True)]
     cells.insert(1, tuple("-" * n for n in sizes))
     return ["  ".join(cell.ljust(n) for cell, n in zip(row, sizes, strict=True)).rstrip() for row in cells]
@@ -98,31 +113,34 @@ def _line(op: Op, name: str, seed: int) -> Line:
 
 
 @dataclass(frozen=True)
-class Single:
-    """A float32 pair for checks that move their inputs in float64: those are rounded, everything else goes through."""
+class Narrow:
+    """A pair that computes in one narrow type, for checks that move their inputs in float64: those are rounded, everything
+    else goes through.
+    """
 
     pair: Any
+    dtype: Any
+
+    def rounded(self, *arrays: Any) -> tuple[Any, ...]:
+        return tuple(a.astype(self.dtype) if isinstance(a, np.ndarray) and a.dtype == np.float64 else a for a in arrays)
 
     def accepts(self, *xs: Any, **params: Any) -> bool:
-        return self.pair.accepts(*map(_single, xs), **params)
+        return self.pair.accepts(*self.rounded(*xs), **params)
 
     def forward(self, *xs: Any, **params: Any) -> Any:
-        return self.pair.forward(*map(_single, xs), **params)
+        return self.pair.forward(*self.rounded(*xs), **params)
 
-    def vjp(self, dy: Any, y: Any, *xs: Any, **more: Any) -> Any:
-        return self.pair.vjp(_single(dy), _single(y), *map(_single, xs), **more)
-
-
-def _single(a: Any) -> Any:
-    return a.astype(np.float32) if isinstance(a, np.ndarray) and a.dtype == np.float64 else a
+    def vjp(self, *given: Any, **more: Any) -> Any:
+        return self.pair.vjp(*self.rounded(*given), **more)
 
 
-def check_rung(op: Op, pair: Any, name: str, seed: int) -> Report:
-    """A pair that computes in float32 alone: the row's samples, random ones and larger ones against the formula in
-    longdouble; then the promises of the contract. Raises CheckError, or what a launch raises.
+def check_rung(op: Op, launcher: Any, name: str, seed: int) -> Report:
+    """A pair that computes in float32 alone, or in the type that the launcher names: larger samples, random ones and the
+    row's own against the formula in longdouble, and the promises of the contract. Raises CheckError, or what a launch raises.
     """
-    report = Report(op.name, seed)
-    subject = of_kernel(op, Single(pair), name)
+    report, dtype = Report(op.name, seed), _dtype(launcher)
+    pair = Narrow(launcher, dtype)
+    subject = of_kernel(op, pair, name)
     for number, sample in enumerate(_samples(op, pair, seed)):
         rng = np.random.default_rng([seed, number])
         repeat = f"handgrad check --backend {BACKEND} {op.name}"
@@ -130,32 +148,28 @@ def check_rung(op: Op, pair: Any, name: str, seed: int) -> Report:
         with np.errstate(all="ignore"), ExitStack() as stack:
             if number == 0:
                 stack.enter_context(running(("forward",), sanitize=True))
-            kernels.agreement(wide, np.float32)
+            kernels.agreement(wide, dtype)
             if sample.why == "random":
-                narrow = Case(subject, wide.at(np.float32), dict(sample.params), rng, report, wide.repeat)
-                for check in (
-                    kernels.contract,
-                    kernels.nan,
-                    safety.purity,
-                    safety.wanted,
-                    safety.strides,
-                    shapes.zero_size,
-                ):
+                narrow = Case(subject, wide.at(dtype), dict(sample.params), rng, report, wide.repeat)
+                for check in PROMISES:
                     check(narrow)
     return report
 
 
-def _samples(op: Op, pair: Any, seed: int) -> Iterator[Sample]:
+def _dtype(launcher: Any) -> Any:
+    return np.dtype(getattr(launcher, "CHECKED", np.float32))
+
+
+def _samples(op: Op, pair: Narrow, seed: int) -> Iterator[Sample]:
     """Larger ones first, then random ones, then the row's own; only those that the kernel takes."""
 
-    def accepted(sample: Sample | None) -> bool:
-        return sample is not None and pair.accepts(*map(_single, sample.inputs), **sample.params)
-
-    for draw, why in ((lambda rng: larger_sample(op, rng), "larger"), (lambda rng: random_sample(op, rng), "random")):
-        found = 0
+    def draws(draw: Callable[[np.random.Generator], Sample | None]) -> Iterator[Sample]:
         for attempt in range(TRIES):
             sample = draw(np.random.default_rng([seed, attempt]))
-            if found < SAMPLES and sample is not None and accepted(sample):
-                found += 1
-                yield Sample(sample.inputs, sample.params, why)
-    yield from filter(accepted, op.samples)
+            if sample is not None and pair.accepts(*sample.inputs, **sample.params):
+                yield sample
+
+    for draw, why in ((lambda rng: larger_sample(op, rng), "larger"), (lambda rng: random_sample(op, rng), "random")):
+        for sample in islice(draws(draw), SAMPLES):
+            yield Sample(sample.inputs, sample.params, why)
+    yield from (sample for sample in op.samples if pair.accepts(*sample.inputs, **sample.params))

@@ -30,9 +30,11 @@ class Product:
     tile: tuple[int, int]
     block: tuple[int, ...]
     rows_first: bool = False
+    dtype: str = "float32"
+    shared_mem: int = 0
 
     def accepts(self, x1: Any, x2: Any) -> bool:
-        return x1.dtype == x2.dtype == FLOAT32 and x1.ndim == x2.ndim == 2 and x1.shape[1] == x2.shape[0]
+        return x1.dtype.name == x2.dtype.name == self.dtype and x1.ndim == x2.ndim == 2 and x1.shape[1] == x2.shape[0]
 
     def multiply(self, a: Any, b: Any) -> Any:
         """c (M, N) of a (M, K) and b (K, N)."""
@@ -41,7 +43,8 @@ class Product:
         if c.size:
             down, across = blocks(M, self.tile[0]), blocks(N, self.tile[1])
             grid = (down, across) if self.rows_first else (across, down)
-            self.kernel(grid, self.block, (c, laid(a), laid(b), np.int32(M), np.int32(K), np.int32(N)))
+            args = (c, laid(a), laid(b), np.int32(M), np.int32(K), np.int32(N))
+            self.kernel(grid, self.block, args, shared_mem=self.shared_mem)
         return c
 
     def forward(self, x1: Any, x2: Any) -> tuple[Any, None]:

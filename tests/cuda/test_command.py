@@ -27,12 +27,26 @@ def test_a_line_for_each_rung_and_a_verdict(capsys):
     assert lines[5].startswith("2 operations in 3 rungs: all passed; every launch under 6 schedules")
 
 
+@pytest.mark.parametrize("name", ["gelu_02", "gelu_02_vector_loads"])
+def test_one_rung_by_name(capsys, name):
+    code, out, _ = command(capsys, "cuda-on-cpu", name)
+    assert code == 0 and "1 operations in 1 rungs: all passed" in out and "02_vector_loads" in out
+
+
 @pytest.mark.parametrize(
     ("old", "new", "sentence"),
     [
         ("(1.0f - s)", "(1.0f + s)", "silu [01_elementwise] FAILED: silu [01_elementwise]: gradient float32"),
-        ("if (i >= n) return;", "", "silu [01_elementwise] FAILED: silu_forward_01_elementwise: reads 4 bytes outside of x"),
-        ("y[i] = x[i]", "y[i] = 2 * z[i]", "silu [01_elementwise] FAILED: silu_01_elementwise.cu does not compile: line 8"),
+        (
+            "if (i >= n) return;",
+            "",
+            "silu [01_elementwise] FAILED: silu_forward_01_elementwise: reads 4 bytes outside of x",
+        ),
+        (
+            "y[i] = x[i]",
+            "y[i] = 2 * z[i]",
+            "silu [01_elementwise] FAILED: silu_01_elementwise.cu does not compile: line 8",
+        ),
     ],
 )
 def test_a_wrong_kernel_fails_with_a_sentence(capsys, monkeypatch, old, new, sentence):

@@ -202,6 +202,14 @@ def test_cp_async_is_there_after_its_group_was_waited_for():
     assert (y[:30] == x[:30]).all() and (y[30:] == 0).all()
 
 
+def test_cp_async_from_a_crooked_address():
+    x, y = np.arange(36, dtype=np.float32), np.zeros(32, np.float32)
+    with pytest.raises(
+        KernelError, match=r"cp.async in line 3 copies 16 bytes from or to an address that is no multiple of 16"
+    ):
+        launch(COPY.replace("&x[4 * i]", "&x[4 * i + 1]"), "const float* x, float* y", (1,), (32,), (x, y))
+
+
 def test_cp_async_without_a_wait_is_a_race():
     x, y = np.arange(32, dtype=np.float32), np.zeros(32, np.float32)
     with pytest.raises(KernelError, match=r"k: a race, because y depends on who runs first: at \[0\] it is 0.0 under"):
@@ -243,6 +251,7 @@ def test_a_wrong_kernel_is_reported(body, sentence):
             "__shared__ int s[32]; s[i] = i; __syncthreads(); y[i] = s[i];",
             r"writes 4 bytes outside of the shared variable s",
         ),
+        ("y[i] = *(const long long*)(y + 1);", r"k: a load of a .*long long.* in line 2 at an address that"),
         ("extern __shared__ int d[]; d[i + 1] = i;", r"outside of the dynamic shared memory in line 2"),
         ("if (i < 9) return; __syncthreads();", r"is not reached by all"),
     ],

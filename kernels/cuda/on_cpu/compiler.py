@@ -23,7 +23,10 @@ OPTIONS = (
 )  # fmt: skip
 """CUDA code reads floats as float4 and as integers, so no strict aliasing; one rounding an operation, as it is written."""
 LIBRARY = ("-shared", "-fPIC", "-fno-semantic-interposition")
-SANITIZED = ("-O1", "-fsanitize=address", "-fsanitize-sections=cuda_shared", "-fno-omit-frame-pointer")
+SANITIZED = (
+    "-O1", "-fsanitize=address,alignment", "-fno-sanitize-recover=alignment", "-fsanitize-sections=cuda_shared",
+    "-fno-omit-frame-pointer",
+)  # fmt: skip
 
 
 class CompileError(ValueError):

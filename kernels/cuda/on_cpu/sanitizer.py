@@ -54,6 +54,11 @@ def _sentence(words: str, names: list[str], file: str, code: int) -> str:
     failed = re.search(r"^failed: (.*)$", words, re.MULTILINE)
     if failed:
         return failed[1]
+    crooked = re.search(r":(\d+):\d+: runtime error: (load|store) .*misaligned address.* for type '(.*?)'", words)
+    if crooked:
+        return (
+            f"a {crooked[2]} of a {crooked[3]} in line {crooked[1]} at an address that is no multiple of its alignment"
+        )
     error = re.search(r"AddressSanitizer: ([\w-]+) on (?:unknown )?address (0x[0-9a-f]+)", words)
     if error is None:
         last = words.strip().splitlines()[-1:] or ["it says nothing"]

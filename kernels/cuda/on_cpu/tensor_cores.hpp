@@ -90,6 +90,10 @@ static void finish(const Copy& c) {
 
 static inline void cp_async_16(void* to, const void* from, unsigned bytes = 16, int line = __builtin_LINE()) {
   using namespace on_cpu;
+  if ((reinterpret_cast<size_t>(to) | reinterpret_cast<size_t>(from)) % 16) {
+    fail("cp.async in line %d copies 16 bytes from or to an address that is no multiple of 16", line);
+    give_up();
+  }
   const Copy copy{to, from, bytes, 16, self->group};
   if (schedule % 2 == 0) return finish(copy);
   if (self->copying == sizeof self->copies / sizeof self->copies[0]) {
