@@ -35,7 +35,8 @@ PROMISES = (kernels.contract, kernels.nan, safety.purity, safety.wanted, safety.
 
 
 def run(names: list[str], *, backend: str = BACKEND, seed: int = 0, others: Sequence[str] = ()) -> int:
-    """Prints a line for each rung of the named operations, for a named rung, or for all; returns the exit code: 0, or 1 where one failed.
+    """Prints a line for each rung of the named operations, for a named rung, or for all; returns the exit code: 0,
+    or 1 where one failed.
 
     others: options of `handgrad check` that were given and say nothing here. Raises UserError for these, for another
     backend, a negative seed, an operation without CUDA kernels, and where there is no compiler.
