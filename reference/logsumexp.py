@@ -78,6 +78,13 @@ def _hard(dy: Array, y: Array, x: Array, *, axis: Axis = None, keepdims: bool = 
     return (spread(dy, x, axis) * (x == np.max(x, axis=axis, keepdims=True)),)
 
 
+def _tolerance(x: Array, *, axis: Axis = None, keepdims: bool = False) -> float:
+    """One unit for each number of the sum, and as many as the largest score: x - y inherits the rounding of y, which is as large,
+    and so exp(x - y) is off by |y| eps, relatively.
+    """
+    return 8.0 + count(x.shape, axis) + float(np.max(np.abs(x[np.isfinite(x)]), initial=0.0))
+
+
 LOGSUMEXP = Op(
     "logsumexp",
     logsumexp,
@@ -109,7 +116,7 @@ LOGSUMEXP = Op(
         "forgets to normalise": lambda dy, y, x, axis=None, keepdims=False: (spread(dy, x, axis) * np.exp(x),),
         "gives everything to the largest": _hard,
     },
-    tolerance=lambda x, *, axis=None, keepdims=False: 8.0 + count(x.shape, axis),
+    tolerance=_tolerance,
     cost=costs(4),
     source="Blanchard, Higham, Higham 2021: Accurately computing the log-sum-exp and softmax functions, IMA JNA 41(4)",
 )

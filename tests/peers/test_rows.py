@@ -153,7 +153,7 @@ def test_engine_on_formulas_equals_torch(op: Op) -> None:
 def test_engine_on_kernels_equals_torch(op: Op) -> None:
     pair: Any = kernel(op)
     accepted = [sample for sample in samples(op) if pair.accepts(*sample.inputs, **sample.params)]
-    assert len(accepted) >= 5
+    assert len(accepted) >= (2 if getattr(pair, "PARTIAL", False) else 5)
     for sample in accepted:
         check(op, sample, by_engine, "force")
 
