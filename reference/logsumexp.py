@@ -79,8 +79,8 @@ def _hard(dy: Array, y: Array, x: Array, *, axis: Axis = None, keepdims: bool = 
 
 
 def _tolerance(x: Array, *, axis: Axis = None, keepdims: bool = False) -> float:
-    """One unit for each number of the sum, and as many as the largest score: x - y inherits the rounding of y, which is as large,
-    and so exp(x - y) is off by |y| eps, relatively.
+    """One unit for each number of the sum, and as many as the largest score: x - y inherits the rounding of y, which is as
+    large, and so exp(x - y) is off by |y| eps, relatively.
     """
     return 8.0 + count(x.shape, axis) + float(np.max(np.abs(x[np.isfinite(x)]), initial=0.0))
 
