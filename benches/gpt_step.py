@@ -7,6 +7,8 @@ A step is forward, loss.item(), backward, clipping to a global norm of 1 and Ada
 sides. First the check: from the same weights and batch both sides must give the same loss and the same gradients. Then a
 short trial finds PyTorch's best environment among VARIANTS. Then the timing (harness.py says how), of each side in its best
 settings and "as installed": handgrad as `import handgrad` in somebody's program leaves it, and malloc as the system has it.
+Last, each of handgrad's operations is timed by itself (workers/step_clock.py): where the time goes, and how much of it is
+outside kernels.
 """
 
 from __future__ import annotations
@@ -41,6 +43,12 @@ GRADIENT_TOLERANCE = 1e-5
 """Relative, of the difference's norm to the gradient's, for each parameter: float32 sums in two different orders."""
 
 LIMITS = {"nanogpt": {"MUST": 1.15, "GOAL": 1.5}, "gpt2": {"GOAL": 1.5}}
+OUTSIDE = 0.1
+"""More than this outside kernels would be worth recording a step and replaying it."""
+
+PROFILED = {"nanogpt": 50, "gpt2": 5}
+"""Steps, after the timing, in which each operation is timed."""
+
 RESULT = {"nanogpt": "gpt_step.json", "gpt2": "gpt2_step.json"}
 
 
@@ -68,6 +76,7 @@ def main() -> None:
         print(f"timing {arguments.rounds} rounds of {arguments.seconds:g} s each ...", file=sys.stderr)
         sides = {"handgrad": ours, "handgrad as installed": plain, **theirs}
         rounds = harness.alternate(sides, rounds=arguments.rounds, seconds=arguments.seconds)
+        profile = ours.ask("profile", steps=PROFILED[arguments.size])
     summaries = {name: harness.summarize(blocks) for name, blocks in rounds.items()}
     pairs = {name: "handgrad as installed" if name == "torch as installed" else "handgrad" for name in theirs}
     ratios = {name: harness.ratio_record(rounds[name], rounds[our]) | {"to": our} for name, our in pairs.items()}
@@ -82,16 +91,26 @@ def main() -> None:
         )
         print(f"{name} / {ratio['to']}: {ratio['of_medians']:.3f}{spread}; "
               f"of all samples {ratio['of_undropped_medians']:.3f}")  # fmt: skip
+    print_profile(profile)
     harness.say_if_noisy(summaries.values())
     speed = ratios["torch eager"]["of_medians"]
     verdicts = [harness.verdict(f"{label}: speed against PyTorch eager", speed, limit, at_least=True)
                 for label, limit in LIMITS[arguments.size].items()]  # fmt: skip
+    verdicts.append(harness.verdict("GOAL: share of the step outside kernels", profile["outside_share"], OUTSIDE))
     result = harness.record(
         RESULT[arguments.size].removesuffix(".json"), unit="ms", configuration=gpt_sizes.SIZES[arguments.size].describe(),
         settings=settings, rounds=arguments.rounds, seconds_a_block=arguments.seconds, wait_limit=harness.WAIT_LIMIT,
-        check=checks, torch_trial=trial, steps=summaries, ratio_to_handgrad=ratios, verdicts=verdicts,
+        check=checks, torch_trial=trial, steps=summaries, ratio_to_handgrad=ratios,
+        profile=profile, verdicts=verdicts,
     )  # fmt: skip
     harness.write_result(arguments.out or harness.RESULTS / RESULT[arguments.size], result)
+
+
+def print_profile(profile: dict[str, Any]) -> None:
+    """Where handgrad's time goes: what takes more than a hundredth, and what is outside kernels."""
+    parts = {name: ms for name, ms in profile["parts_ms"].items() if ms > 0.01 * profile["ms"]}
+    print(f"where {profile['ms']:.1f} ms go: " + ", ".join(f"{name} {ms:.2f}" for name, ms in parts.items())
+          + f"; outside kernels {profile['outside_ms']:.2f}, {profile['outside_share']:.1%}")  # fmt: skip
 
 
 def best_variant(common: dict[str, Any], seconds: float) -> tuple[str, dict[str, float]]:

@@ -27,7 +27,7 @@ __all__ = ["Missed", "describe", "join_pools", "settings", "settle", "settle_lat
 
 _THREAD_COUNTS = (("NumPy", "OPENBLAS_NUM_THREADS"), ("numba", "NUMBA_NUM_THREADS"), ("libgomp", "OMP_NUM_THREADS"))
 _SPIN = (("libgomp", "GOMP_SPINCOUNT", "3000"), ("NumPy", "OPENBLAS_THREAD_TIMEOUT", "12"))  # turns; log2 of cycles
-_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # <malloc.h> of glibc
+_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD, _M_MMAP_MAX = -1, -3, -4  # <malloc.h> of glibc
 
 
 @dataclass(frozen=True)
@@ -191,14 +191,19 @@ def _libgomp_opens() -> bool:
 
 
 def _keep_freed_memory() -> str:
-    """Tell glibc to keep big freed blocks instead of giving their pages back, unless the user tuned it; say which."""
+    """Tell glibc to keep big freed blocks instead of giving their pages back, unless the user tuned it; say which.
+
+    That is how the buffers of a training step are reused, also those of 32 MiB and more: from the second step on it asks the
+    system for nothing (tests/engine/test_page_faults.py). Blocks beyond 1 GiB are mapped and given back where glibc can say
+    so; older ones take no threshold above 32 MiB, and there nothing is mapped at all.
+    """
     tuned = [name for name in ("MALLOC_MMAP_THRESHOLD_", "MALLOC_TRIM_THRESHOLD_") if name in os.environ]
     if tuned or "glibc.malloc" in os.environ.get("GLIBC_TUNABLES", ""):
         return "as the user set it"
     if not _is_glibc():
         return "as the system has it"
     mallopt = ctypes.CDLL(None).mallopt
-    kept = mallopt(_M_MMAP_THRESHOLD, 1 << 30) or mallopt(_M_MMAP_THRESHOLD, 1 << 25)  # older glibc: 32 MiB at most
+    kept = mallopt(_M_MMAP_THRESHOLD, 1 << 30) or mallopt(_M_MMAP_MAX, 0)
     return "keeps freed memory" if kept and mallopt(_M_TRIM_THRESHOLD, -1) else "as the system has it"
 
 

@@ -75,14 +75,25 @@ class Side:
         """Training steps for about `seconds`."""
         return timed_block(lambda: self.step(*next(self.batches)), seconds)
 
-    def grown(self, size: str, steps: int) -> dict[str, int]:
-        """How far memory grows at most while a model of this size is made and trained for some steps, in bytes."""
+    def profile(self, steps: int) -> dict[str, Any]:
+        """Where the time of a step goes; see step_clock.py."""
+        import step_clock
+
+        return step_clock.profile(lambda: self.step(*next(self.batches)), self.optimizer, steps)
+
+    def grown(self, size: str, steps: int) -> dict[str, float]:
+        """How far memory grows at most while a model of this size is made and trained for some steps, in bytes; and then, in as
+        many steps more, the page faults of a step.
+        """
         del self.model, self.optimizer
         before, _ = self.sizes.resident()
         self.make(size)
         for _ in range(steps):
             self.step(*next(self.batches))
-        return {"before": before, "peak": self.sizes.resident()[1]}
+        peak, faults = self.sizes.resident()[1], self.sizes.page_faults()
+        for _ in range(steps):
+            self.step(*next(self.batches))
+        return {"before": before, "peak": peak, "faults": (self.sizes.page_faults() - faults) / steps}
 
     # ---- for nanogpt_quality.py
 
@@ -151,6 +162,6 @@ if __name__ == "__main__":
     serve(
         {
             name: getattr(side, name)
-            for name in ("start", "save_weights", "gradients", "block", "grown", "inputs", "train")
+            for name in ("start", "save_weights", "gradients", "block", "profile", "grown", "inputs", "train")
         }
     )

@@ -46,6 +46,13 @@ SIZES = {
 }
 
 
+def page_faults() -> int:
+    """Pages that this process was given so far because it touched fresh memory."""
+    import resource
+
+    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+
+
 def resident() -> tuple[int, int]:
     """(bytes of this process in memory now, the most there have been); zeros where there is no /proc."""
     try:

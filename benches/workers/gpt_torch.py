@@ -65,14 +65,19 @@ class Side:
         """Training steps for about `seconds`."""
         return timed_block(lambda: self.step(*next(self.batches)), seconds)
 
-    def grown(self, size: str, steps: int) -> dict[str, int]:
-        """How far memory grows at most while a model of this size is made and trained for some steps, in bytes."""
+    def grown(self, size: str, steps: int) -> dict[str, float]:
+        """How far memory grows at most while a model of this size is made and trained for some steps, in bytes; and then, in as
+        many steps more, the page faults of a step.
+        """
         del self.model, self.optimizer, self.loss
         before, _ = gpt_sizes.resident()
         self.make(size)
         for _ in range(steps):
             self.step(*next(self.batches))
-        return {"before": before, "peak": gpt_sizes.resident()[1]}
+        peak, faults = gpt_sizes.resident()[1], gpt_sizes.page_faults()
+        for _ in range(steps):
+            self.step(*next(self.batches))
+        return {"before": before, "peak": peak, "faults": (gpt_sizes.page_faults() - faults) / steps}
 
     def train(self, inputs: str, label: str) -> dict[str, Any]:
         """A whole run of nanogpt_quality.py on the weights and batches of `inputs`: final losses and seconds."""
