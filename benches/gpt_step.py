@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import math
 import os
 import sys
 import tempfile
@@ -139,7 +140,7 @@ def check(ours: Worker, theirs: Worker, name: str, folder: Path) -> dict[str, An
         raise BenchError(f"the parameters differ: {sorted(set(left.files) ^ set(right.files))}")
     loss_error = abs(losses[0] - losses[1]) / abs(losses[1])
     errors = {key: float(np.linalg.norm(left[key] - right[key]) / np.linalg.norm(right[key])) for key in right.files}
-    worst = max(errors, key=errors.__getitem__)
+    worst = max(errors, key=lambda name: (math.isnan(errors[name]), errors[name]))
     if not (loss_error <= LOSS_TOLERANCE and all(error <= GRADIENT_TOLERANCE for error in errors.values())):
         raise BenchError(
             f"handgrad and {name} disagree: losses {losses[0]:.7f} and {losses[1]:.7f}, "

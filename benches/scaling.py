@@ -3,8 +3,8 @@
     python benches/scaling.py [--seconds S] [--threads T]
 
 Around nanoGPT's CPU configuration each of the four is varied alone. Of each model the costs of all its operations, as the rows
-of the table declare them, are added up on paper (workers/scaling.py), and a step is timed. Then three numbers are fitted to all
-points together, least squares of relative errors and none negative:
+of the table declare them, are added up on paper (workers/scaling_handgrad.py), and a step is timed. Then three numbers are
+fitted to all points together, least squares of relative errors and none negative:
 
     seconds = flops / A + bytes / B + operations * C
 
@@ -43,7 +43,7 @@ def main() -> None:
     harness.require("handgrad", "numba")
     limits = roofline.measure(arguments.threads)
     points = []
-    with Worker("scaling.py") as worker:
+    with Worker("scaling_handgrad.py") as worker:
         settings = worker.ask("start", threads=arguments.threads)
         for sweep, values in SWEEPS.items():
             for value in values:
