@@ -177,6 +177,7 @@ def test_which_products_are_packed():
 
     assert packs(128, 128, 128) == (tile.VECTOR_BYTES == 64)
     assert not packs(8, 4096, 4096)  # few rows: a copy of B would cost more than it saves
+    assert packs(768, 128, 65) == packs(128, 128, 128)  # nanoGPT's logits: a fifth would be empty
     assert not packs(4096, 4096, 33)  # nearly half of the last panel would be empty
     assert not packs(32, 32, 32)
 
