@@ -17,7 +17,7 @@ from handgrad.reference.op import Spec
 
 BENCHES = Path(__file__).resolve().parents[1] / "benches"
 NAMES = ("harness", "serve", "nanogpt", "gpt_sizes", "step_clock", "gpt_step", "memory", "startup", "roofline", "scaling",
-         "scaling_handgrad")  # fmt: skip
+         "scaling_handgrad", "regions")  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -236,3 +236,12 @@ def test_costs_on_paper(benches: Any) -> None:
     assert products < costs.flops < products + 1.3 * attention + 6 * 40 * L * B * T * 4 * C
     assert costs.operations == 2 * (2 + 1 + L * 10 + 3)
     assert costs.bytes > 3 * 4 * matrices
+
+
+# ---- regions.py
+
+
+def test_a_region_pays_from_the_size_on_where_it_is_never_slower_again(benches: Any) -> None:
+    calls = {"1": [1.0, 2.0], "2": [2.0, 1.9], "4": [3.0, 3.1], "8": [6.0, 4.0], "16": [12.0, 7.0]}
+    assert benches.regions.pays_from({size: {"awake": of} for size, of in calls.items()}, "awake") == 8
+    assert benches.regions.pays_from({"1": {"awake": [1.0, 2.0]}}, "awake") is None
