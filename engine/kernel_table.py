@@ -113,10 +113,10 @@ def use_kernels(mode: str) -> Iterator[Counter[str]]:
     "auto": where a kernel accepts the arrays and they are not tiny. "off": formulas only. "force": every row that has a
     kernel must run by it, whatever the size; RuntimeError where it does not accept the arrays (unless it is PARTIAL).
     """
-    before = dict(KERNELS)
-    calls: Counter[str] = Counter()
+    before, calls = dict(KERNELS), Counter[str]()
+    pairs = _pairs(mode, calls)  # first: it refuses an unknown mode, and then nothing may have changed
     KERNELS.clear()
-    KERNELS.update(_pairs(mode, calls))
+    KERNELS.update(pairs)
     try:
         yield calls
     finally:

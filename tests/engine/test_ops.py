@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 import handgrad as hg
 from handgrad import Tensor
+from handgrad.engine.tensor import KERNELS
 
 XP = Tensor(0.0).__array_namespace__()
 QUICK = settings(deadline=None, derandomize=True, max_examples=40)
@@ -351,5 +352,7 @@ def test_auto_runs_kernels_on_large_arrays_alone_and_counts_every_call() -> None
     assert not calls
     with hg.use_kernels("force") as calls, pytest.raises(RuntimeError, match=r"^softmax: kernels are forced, but"):
         hg.softmax(Tensor(np.ones((4, 4), np.float16)))
+    before = dict(KERNELS)
     with pytest.raises(ValueError, match=r"^use_kernels: mode is 'fast'"), hg.use_kernels("fast"):
         pass
+    assert before == KERNELS and before  # a refused mode switches nothing off
