@@ -26,6 +26,8 @@ class Costs:
             return
         specs = [self.spec(a.shape, a.dtype) if hasattr(a, "shape") else a for a in arrays]
         flops, numbers = op.cost(*specs, **params)
+        if op.name in ("attention", "packed_attention") and params.get("causal", op.name == "packed_attention"):
+            flops /= 2  # a row's cost does not credit what the order hides
         self.flops += times * flops
         self.bytes += times * 4 * numbers
 
