@@ -31,7 +31,11 @@ def cache_sizes() -> dict[str, int]:
 
 
 def measure(threads: int) -> dict[str, Any]:
-    """Peak in GFLOP/s, and for each level of memory how much fits in (for all threads) and how fast it is, in GB/s."""
+    """Peak in GFLOP/s, and for each level of memory how much fits in (for all threads) and how fast it is, in GB/s.
+
+    A level is as fast as the fastest of the sizes that fit into it and not into the one before: a last cache that is shared
+    with other machines, as in a cloud, keeps less of a large array than its size promises.
+    """
     sizes = cache_sizes()
     last = max(sizes.values())
     with harness.Worker("limits.py") as worker:
@@ -42,12 +46,16 @@ def measure(threads: int) -> dict[str, Any]:
             "last_cache": last,
             "levels": {},
         }
+        smaller = 4096
         for name, size in sizes.items():
             shared = size == last
             each = size // threads if shared else size
-            speed = worker.ask("bandwidth", size=each // 2)
+            inside = [each >> halvings for halvings in range(1, 16) if each >> halvings > smaller] or [each // 2]
+            speed = max(worker.ask("bandwidth", size=bytes_each) for bytes_each in inside)
             found["levels"][name] = {"holds": size if shared else threads * size, "bandwidth": round(speed, 1)}
-        found["levels"]["memory"] = {"holds": None, "bandwidth": round(worker.ask("bandwidth", size=4 * last), 1)}
+            smaller = each
+        outside = max(worker.ask("bandwidth", size=times * last) for times in (1, 2, 4))
+        found["levels"]["memory"] = {"holds": None, "bandwidth": round(outside, 1)}
     return found
 
 
