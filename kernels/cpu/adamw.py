@@ -12,7 +12,7 @@ import math
 import numpy as np
 from numba import prange
 
-from .jit import CONTRACT, FLOATS, REDUCE, jit
+from .jit import CONTRACT, FLOATS, REDUCE, frozen, jit
 from .threads import CHUNK, PARALLEL_WORK, chunks
 
 
@@ -93,11 +93,6 @@ def _check(name: str, **arrays: np.ndarray) -> None:
             )
 
 
-def _writeable(array: np.ndarray) -> np.ndarray:
-    """Gradients come writeable and are passed so: one compiled version."""
-    return array if array.flags.writeable else array.copy()
-
-
 def adamw_update(
     param: np.ndarray, grad: np.ndarray, m: np.ndarray, v: np.ndarray, *,
     lr: float, beta1: float, beta2: float, eps: float, weight_decay: float, step: int, grad_scale: float = 1.0,
@@ -113,9 +108,9 @@ def adamw_update(
         1.0 / math.sqrt(1.0 - beta2**step), float(eps), float(grad_scale),
     )  # fmt: skip
     if param.size < PARALLEL_WORK:
-        adamw_update_01_fused(param, _writeable(grad), m, v, rates, 0, param.size)
+        adamw_update_01_fused(param, frozen(grad), m, v, rates, 0, param.size)
     else:
-        adamw_update_02_threads(param, _writeable(grad), m, v, rates, chunks(param.size))
+        adamw_update_02_threads(param, frozen(grad), m, v, rates, chunks(param.size))
 
 
 def squared_norm(grad: np.ndarray) -> float:
@@ -123,9 +118,9 @@ def squared_norm(grad: np.ndarray) -> float:
     _check("squared_norm", grad=grad)
     parts = np.empty(chunks(grad.size), np.float64)
     if grad.size < PARALLEL_WORK:
-        squared_norm_01_chunks(_writeable(grad), parts, 0, parts.size)
+        squared_norm_01_chunks(frozen(grad), parts, 0, parts.size)
     else:
-        squared_norm_02_threads(_writeable(grad), parts)
+        squared_norm_02_threads(frozen(grad), parts)
     return math.fsum(parts)
 
 

@@ -20,36 +20,22 @@ from . import dropout
 from .jit import FLOATS, frozen, jit, lent
 from .philox import as_word, bernoulli_mask, limit_of
 from .philox_lanes import BLOCKS, WORDS, philox_bits
+from .row_passes import mode_for, row_kept, row_kept_add
 from .threads import CHUNK, PARALLEL_WORK, chunks
-
-
-@jit(inner=True)
-def kept(word, j):
-    """Bit j of a uint32, from 0 to 31."""
-    return np.uint32(word >> np.uint32(j)) & np.uint32(1) != 0
 
 
 @jit()
 def dropout_add_forward_02_bits(key, last_kept, x, residual, y, bits, scale, first, last):
-    """No mask in memory, only bits, and one visit: with rung 03's threads 1.8 times rung 01 (768 x 512 float32: 154 to 87
-    us). 64 words are drawn and compared in vector lanes. Elements first to last of x, residual, y, all flat; first is a
-    multiple of 64.
+    """No mask in memory, only bits, and one visit. 64 words are drawn and compared in vector lanes; a vector of numbers is
+    kept or dropped by a mask register. Elements first to last of x, residual, y, all flat; first is a multiple of 64.
 
     key: (seed, stream, counter). A word up to last_kept keeps; then bit i % 32 of bits[i // 32] is 1.
     """
     seed, stream, counter = key
-    keep, drop = x.dtype.type(scale), x.dtype.type(0)
     for i in range(first // WORDS, (last + WORDS - 1) // WORDS):
         philox_bits(seed, stream, counter + np.uint64(BLOCKS * i), last_kept, bits, 2 * i)
-    whole = last // 32
-    for i in range(first // 32, whole):
-        word = bits[i]
-        start, end = 32 * i, 32 * (i + 1)
-        x_part, residual_part, y_part = x[start:end], residual[start:end], y[start:end]
-        for j in range(32):
-            y_part[j] = residual_part[j] + (x_part[j] * keep if kept(word, j) else drop)
-    for j in range(32 * whole, last):
-        y[j] = residual[j] + (x[j] * keep if kept(bits[whole], j - 32 * whole) else drop)
+    number, mode = x.dtype.type(scale), mode_for(y, False)
+    row_kept_add(last - first, x, first, residual, first, bits, first // 32, y, first, number, mode)
 
 
 @jit(parallel=True)
@@ -64,20 +50,7 @@ def dropout_add_forward_03_threads(key, last_kept, x, residual, y, bits, scale, 
 @jit()
 def dropout_add_vjp_02_bits(dy, bits, dx, scale, add, first, last):
     """The bits of the way forward. Elements first to last, first a multiple of 32; dx is written or added to."""
-    keep, drop = dy.dtype.type(scale), dy.dtype.type(0)
-    whole = last // 32
-    for i in range(first // 32, whole):
-        word = bits[i]
-        dy_part, dx_part = dy[32 * i : 32 * (i + 1)], dx[32 * i : 32 * (i + 1)]
-        if add:
-            for j in range(32):
-                dx_part[j] += dy_part[j] * keep if kept(word, j) else drop
-        else:
-            for j in range(32):
-                dx_part[j] = dy_part[j] * keep if kept(word, j) else drop
-    for j in range(32 * whole, last):
-        found = dy[j] * keep if kept(bits[whole], j - 32 * whole) else drop
-        dx[j] = dx[j] + found if add else found
+    row_kept(last - first, dy, first, bits, first // 32, dx, first, dy.dtype.type(scale), mode_for(dx, add))
 
 
 @jit(parallel=True)
@@ -103,9 +76,9 @@ def accepts(x: Any, residual: Any, draw: Any, *, p: float) -> bool:
 def forward(x: np.ndarray, residual: np.ndarray, draw: np.ndarray, *, p: float) -> tuple[np.ndarray, np.ndarray]:
     """y of x, residual of its shape and draw (3,): seed, stream and counter; p is the share that is dropped, 0 <= p < 1.
 
-    Residuals: the mask as bits, uint32, 32 numbers each.
+    Residuals: the mask as bits, uint32, 32 numbers each, and one more, because four bytes are read from any byte on.
     """
-    y, bits = np.empty(x.shape, x.dtype), np.empty(2 * -(-x.size // WORDS), np.uint32)
+    y, bits = np.empty(x.shape, x.dtype), np.empty(2 * -(-x.size // WORDS) + 1, np.uint32)
     key, last_kept = tuple(as_word(int(word)) for word in draw), np.uint32(limit_of(1.0 - p) - 1)
     flat = frozen(x).reshape(-1), frozen(residual).reshape(-1), y.reshape(-1)
     if y.size < PARALLEL_WORK:

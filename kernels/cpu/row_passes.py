@@ -10,6 +10,7 @@ there are ACCUMULATORS, combined at the end in a fixed order, so the bits depend
     row_shift        y_j = (x_j - first) - second
     row_softmax_vjp  dx_j = y_j (dy_j - inner)    row_log_vjp      dx_j = dy_j + e^(y_j) minus_total
     row_largest_where, row_exp_sum_where, row_exp_where            over the entries that a boolean row allows
+    row_kept         y_j = scale x_j where a bit is 1, else 0     row_kept_add     the same added to another row
 
 A row is a flat array and a start, in elements; nothing checks bounds. What writes y takes a `mode`: WRITE, ADD to what is
 there, or STREAM. An ordinary store first reads the line of memory that it fills. A streaming one does not, which saves a
@@ -88,6 +89,20 @@ class _Pass(_Row):
         load = cgutils.get_or_insert_function(self.builder.module, kind, f"llvm.masked.load.v{self.lanes}i8.p0")
         bytes_ = self.builder.call(load, [at, ir.Constant(ir.IntType(32), 1), mask, nothing])
         return self.builder.icmp_unsigned("!=", bytes_, nothing)
+
+    def kept(self, a: int, i: Any) -> Any:
+        """The mask that begins at bit i of the a-th array, of uint32, bits of low value first. Four bytes are read, so the
+        array must go on for three bytes more; the lower byte of a word is taken to come first in memory.
+        """
+        builder, word = self.builder, ir.IntType(32)
+        at = builder.gep(builder.bitcast(self.rows[a], _BYTE.as_pointer()), [builder.lshr(i, _index(3))])
+        bits = builder.load(builder.bitcast(at, word.as_pointer()), align=1)
+        bits = builder.lshr(bits, builder.trunc(builder.and_(i, _index(7)), word))
+        return builder.bitcast(builder.trunc(bits, ir.IntType(self.lanes)), ir.VectorType(_BIT, self.lanes))
+
+    def kept_or_zero(self, a: int, i: Any, value: Any) -> Any:
+        """value times the first scalar where the mask of `kept` allows, else 0; never fused with what is added to it."""
+        return self.builder.select(self.kept(a, i), self.builder.fmul(value, self.scalars[0]), self.constant(0.0))
 
     def first(self, count: Any) -> Any:
         """The mask of lanes below `count`."""
@@ -197,13 +212,16 @@ def _reduction(arrays: Any, scalars: int, start: float, step: Callable[..., Any]
     return arrays[0].dtype(types.int64, *kinds), generate
 
 
-def _map(arrays: Any, scalars: int, step: Callable[..., Any]) -> tuple[Any, Any]:
-    """The intrinsic f(size, array, start, ..., y, start, scalar, ..., mode); step(walk, i, mask) -> vector of y."""
+def _map(arrays: Any, scalars: int, step: Callable[..., Any], *, ahead: int | None = None) -> tuple[Any, Any]:
+    """The intrinsic f(size, array, start, ..., y, start, scalar, ..., mode); step(walk, i, mask) -> vector of y.
+
+    ahead: how many of the arrays are fetched ahead, all but y where it is None.
+    """
     kinds = _kinds(arrays, scalars)
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         walk = _Pass(context, builder, arguments[0], kinds, arguments[1:-1], len(arrays))
-        walk.read = walk.rows[:-1]
+        walk.read = walk.rows[:-1][:ahead]
         walk.write(walk.rows[-1], arguments[-1], lambda i, mask: step(walk, i, mask))
         return context.get_dummy_value()
 
@@ -335,6 +353,27 @@ def row_exp_where(
         return w.builder.select(w.allowed(1, i, mask), e, w.constant(0.0))
 
     return _map((x, allowed, y), 2, step)
+
+
+@intrinsic
+def row_kept(
+    typingctx: Any, size: Any, x: Any, x0: Any, bits: Any, bits0: Any, y: Any, y0: Any, scale: Any, mode: Any
+) -> Any:
+    """y = scale x where a bit of the uint32 from bits[bits0] on is 1, else 0; see `_Pass.kept`."""
+    return _map((x, bits, y), 1, lambda w, i, mask: w.kept_or_zero(1, i, w.row(0, i, mask)), ahead=1)
+
+
+@intrinsic
+def row_kept_add(
+    typingctx: Any, size: Any, x: Any, x0: Any, other: Any, other0: Any, bits: Any, bits0: Any, y: Any, y0: Any, scale: Any,
+    mode: Any,
+) -> Any:  # fmt: skip
+    """y = other + (scale x where a bit is 1, else 0)."""
+
+    def step(w: Any, i: Any, mask: Any) -> Any:
+        return w.add(w.row(1, i, mask), w.kept_or_zero(2, i, w.row(0, i, mask)))
+
+    return _map((x, other, bits, y), 1, step, ahead=2)
 
 
 @jit(inner=True)

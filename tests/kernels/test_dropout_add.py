@@ -34,7 +34,7 @@ def test_the_same_bits_as_dropout_and_an_addition(kit, rng, size):
     mask = kit.freeze(bernoulli_mask(*DRAW, size, 0.9))
     y, bits = dropout_add.forward(x, residual, draw, p=0.1)
     np.testing.assert_array_equal(y, residual + dropout.forward(x, mask, p=0.1)[0])
-    assert bits.nbytes <= size / 8 + 8  # one bit a number, in groups of 64
+    assert bits.nbytes <= size / 8 + 12  # one bit a number, in groups of 64, and a word that is read and not used
     want = dropout.vjp(dy, None, x, mask, residuals=None, wanted=(True, False), into=(None, None), p=0.1)[0]
     for add in (False, True):
         offer = np.ones(size, np.float32), add

@@ -62,6 +62,14 @@ def exp_where(size, x, x0, allowed, allowed0, y, y0, shift, scale, mode):
 
 
 @numba.njit
+def kept_by_bits(size, x, x0, other, other0, bits, bits0, y, y0, scale, mode):
+    if other.size:
+        p.row_kept_add(size, x, x0, other, other0, bits, bits0, y, y0, scale, mode)
+    else:
+        p.row_kept(size, x, x0, bits, bits0, y, y0, scale, mode)
+
+
+@numba.njit
 def mode(y, add):
     return p.mode_for(y, add)
 
@@ -129,6 +137,25 @@ def test_where(kit, rng, dtype, n):
         exp_where(n, hidden, 1, allowed, 4, y, 3, dtype(0.5), dtype(2), kind)
         kit.close(y[3 : n + 3], 2 * want, dtype, 4)
         assert (y[3 : n + 3][~keep] == 0).all() and (np.delete(y, slice(3, n + 3)) == 7).all()
+
+
+@pytest.mark.parametrize("n", LENGTHS)
+@pytest.mark.parametrize("mode", [WRITE, ADD, STREAM])
+def test_kept(rng, dtype, n, mode):
+    """To the bit, wherever the row lies; what is dropped may be anything."""
+    x, other, flags = rng.standard_normal(n + 5).astype(dtype), rng.standard_normal(n + 5).astype(dtype), rng.random(n) < 0.5
+    bits = np.zeros((n + 31) // 32 + 3, np.uint32)
+    packed = np.packbits(flags, bitorder="little")
+    bits[2:].view(np.uint8)[: packed.size] = packed
+    x[1 : n + 1][~flags] = np.nan
+    want = np.where(flags, x[1 : n + 1] * dtype(1.25), dtype(0))
+    for y0 in range(17):
+        for added in (other[:0], other):
+            y = np.full(n + 40, dtype(7))
+            kept_by_bits(n, x, 1, added, 2, bits, 2, y, y0, dtype(1.25), mode)
+            expected = want + (added[2 : n + 2] if added.size else 0)
+            np.testing.assert_array_equal(y[y0 : y0 + n], expected + dtype(7) if mode == ADD else expected)
+            assert (np.delete(y, slice(y0, y0 + n)) == 7).all()
 
 
 def test_large_results_are_streamed_unless_they_are_added_to(dtype):
