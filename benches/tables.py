@@ -120,15 +120,17 @@ def ladders(results: dict[str, Any], stories: dict[str, Any]) -> str:
         op = name.split(" ", 1)[0]
         for direction in DIRECTIONS:
             timed = results.get(f"{name} {direction}", {"times": {}})["times"].get("warm", {})
-            if table := ladder(timed, stories.get(op, {}).get(direction, {})):
+            if table := ladder(timed, stories.get(op, {}).get(direction) or {}):
                 parts.append(f"{name}, {direction}:\n\n{table}\n")
     return "\n".join(parts)
 
 
 def ladder(timed: dict[str, Any], told: dict[str, str]) -> str:
-    """One ladder from below: production on one thread and on all threads come last. Empty where there is none."""
+    """One ladder from below: production on one thread and on all threads come last. Empty where there is none, or where the
+    direction is told elsewhere: masked_softmax's backward is softmax's.
+    """
     rungs = sorted(side for side in timed if side.startswith("numba ") and side != "numba as installed")
-    if not rungs:
+    if not rungs or not told:
         return ""
     rungs += [side for side in ("numba, 1 thread", "numba") if side in timed]
     if len(rungs) < FEWEST_RUNGS:
@@ -140,7 +142,7 @@ def ladder(timed: dict[str, Any], told: dict[str, str]) -> str:
             side, side.removeprefix("numba ")
         )
         bought = "" if before is None else f"{before / ms:.1f}" if before / ms >= 1.95 else f"{before / ms:.2f}"
-        lines.append(f"| {label} | {told.get(side, '').replace('|', chr(92) + '|')} | {ms:.3g} | {bought} |")
+        lines.append(f"| {label} | {told.get(side, '').replace('|', chr(92) + '|') or 'as the rung before'} | {ms:.3g} | {bought} |")
         before = ms
     return "\n".join(lines)
 

@@ -248,8 +248,28 @@ def test_a_ladder_says_what_each_rung_bought(benches: Any) -> None:
     timed = {"numba": {"median": 1.0}, "torch": {"median": 3.0}, "numba as installed": {"median": 2.0},
              "numba 02_b": {"median": 1.5}, "numba 01_a": {"median": 15.0}}  # fmt: skip
     lines = benches.tables.ladder(timed, {"numba 01_a": "a | b", "numba": "all"}).splitlines()
-    assert lines[2:] == ["| 01_a | a \\| b | 15 |  |", "| 02_b |  | 1.5 | 10.0 |", "| production | all | 1 | 1.50 |"]
-    assert benches.tables.ladder({"numba": {"median": 1.0}, "numba 01_a": {"median": 2.0}}, {}) == ""
+    assert lines[2:] == ["| 01_a | a \\| b | 15 |  |", "| 02_b | as the rung before | 1.5 | 10.0 |", "| production | all | 1 | 1.50 |"]
+    assert benches.tables.ladder({"numba": {"median": 1.0}, "numba 01_a": {"median": 2.0}}, {"numba": "all"}) == ""
+    assert benches.tables.ladder(timed, {}) == ""
+
+
+def test_every_rung_is_told_in_a_direction(benches: Any) -> None:
+    """By a function of its number: so no rung's idea is missing, or another's."""
+    from handgrad.engine import kernel_table
+
+    for op in map(ROW.__getitem__, ("matmul", "softmax", "log_softmax", "layer_norm", "attention", "lstm")):
+        versions = list(kernel_table.versions(op))
+        functions = benches.stories.functions_of(op.name, Path(str(kernel_table.kernel(op).__file__)).parent)
+        told = {d: benches.stories.ideas(functions, versions, d) for d in ("forward", "backward")}
+        for version in versions:
+            assert version in told["forward"] or version in told["backward"], (op.name, version)
+        numbers = {name: name.split(" ")[1][:2] for name in versions if " " in name}
+        for version, number in numbers.items():
+            ideas = {f.__doc__.strip() for name, f in functions.items() if f"_{number}_" in name}
+            for direction in told.values():
+                if version in direction:
+                    start = direction[version].split(" (")[0][:40]
+                    assert any(" ".join(text.split()).startswith(start) for text in ideas)
 
 
 def test_the_tables_are_those_of_the_results(benches: Any) -> None:

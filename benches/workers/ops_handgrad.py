@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from types import ModuleType
 from typing import Any
 
@@ -43,11 +44,12 @@ class Side(Rotation):
         """The idea of each rung in words, by direction."""
         import stories
 
-        pair = self.table.kernel(self.rows[op])
+        pair: Any = self.table.kernel(self.rows[op])
         if pair is None:
             return {}
         names = [*self.table.versions(self.rows[op]), "numba, 1 thread"]
-        return {d: stories.ideas(vars(pair), names, d) for d in ("forward", "backward")}
+        functions = stories.functions_of(op, Path(pair.__file__).parent)
+        return {d: stories.ideas(functions, names, d) for d in ("forward", "backward")}
 
     def own(self, name: str, path: str, forward: str, vjp: tuple[str, str] | None, op: str) -> None:
         """A user's functions become the version `name` of a row. vjp: (file, function), or None where there is none."""

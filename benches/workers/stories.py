@@ -1,8 +1,8 @@
 """What each rung of a ladder is about, in the words of its own docstring: the first thing that its first line says.
 
 A rung's functions are called <op>_forward_<NN>_<idea>, <op>_vjp_<NN>_<idea>, or <op>_<NN>_<idea> where both directions run the
-same one. The pair "numba <NN>_<idea>" is told by the function of that number and idea; in a direction that calls this number
-another idea, by that.
+same one, in kernels/cpu/<op>.py and the files that it is cut into. A number means the same in both directions; one that has
+nothing new in a direction is missing there. The pair "numba <NN>_<idea>" is told by the function of that number.
 Production is told by the last rung that there is; on one thread, where that last rung is the threads, by the one before it.
 """
 
@@ -10,6 +10,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from importlib import import_module
+from pathlib import Path
 from typing import Any
 
 RUNG = re.compile(r"(?P<what>\w+?)_(?P<number>\d\d)_(?P<idea>\w+)")
@@ -17,13 +19,21 @@ END = re.compile(r"\.(?=\s+[A-Z0-9]|$)|[:;](?=\s)")
 DIRECTIONS = {"forward": "forward", "backward": "vjp"}
 
 
+def functions_of(op: str, folder: Path) -> dict[str, Any]:
+    """The functions of a row's rungs by name, from all of its files in `folder`, kernels/cpu."""
+    files = [path for path in sorted(folder.glob(f"{op}*.py")) if f"def {op}_" in path.read_text(encoding="utf-8")]
+    found = {}
+    for path in files:
+        found |= vars(import_module(f"handgrad.kernels.cpu.{path.stem}"))
+    return {name: f for name, f in found.items() if (match := RUNG.fullmatch(name)) and re.fullmatch(f"{op}(_step)?(_forward|_vjp)?", match["what"])}
+
+
 def ideas(functions: Mapping[str, Any], versions: list[str], direction: str) -> dict[str, str]:
     """version -> its idea, for each version that has a function with a docstring."""
-    every, rungs = set(), []
+    rungs = []
     for name, function in functions.items():
         match, text = RUNG.fullmatch(name), (getattr(function, "__doc__", None) or "").strip()
         if match and text and callable(function):
-            every.add(f"{match['number']}_{match['idea']}")
             ways = [way for way in DIRECTIONS.values() if f"_{way}" in match["what"]] or list(DIRECTIONS.values())
             if DIRECTIONS[direction] in ways:
                 rungs.append((match["number"], match["idea"], text))
@@ -35,10 +45,9 @@ def ideas(functions: Mapping[str, Any], versions: list[str], direction: str) -> 
             told = [text for _, _, text in rungs[-1:]]
         elif version == "numba, 1 thread":
             below = [rung for rung in rungs if rung[0] < rungs[-1][0] and rungs[-1][1] == "threads"]
-            told = [text for n, i, text in below[-1:] if f"numba {n}_{i}" not in versions]
+            told = [text for number, _, text in below[-1:] if not any(v.startswith(f"numba {number}_") for v in versions)]
         else:
-            told = [t for n, i, t in rungs if f"{n}_{i}" == idea]
-            told = told or [t for n, _, t in rungs if n == idea[:2] and idea in every]
+            told = [text for number, _, text in rungs if number == idea[:2]]
         if told:
             found[version] = first(told[0])
     return found

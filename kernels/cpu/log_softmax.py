@@ -137,7 +137,7 @@ def log_softmax_vjp_03_passes(dy, y, dx, first, last, add):
 
 
 @jit(parallel=True)
-def log_softmax_vjp_04_threads(dy, y, dx, block, add):
+def log_softmax_vjp_05_threads(dy, y, dx, block, add):
     """Blocks of rows on all threads: 1.5 to 1.9 times rung 03 on two cores (4096 x 64, 512 x 50257)."""
     R = y.shape[0]
     for index in prange((R + block - 1) // block):
@@ -149,7 +149,7 @@ production = Rows(
     forward_serial=log_softmax_forward_04_groups,
     forward_threaded=log_softmax_forward_05_threads,
     vjp_serial=log_softmax_vjp_03_passes,
-    vjp_threaded=log_softmax_vjp_04_threads,
+    vjp_threaded=log_softmax_vjp_05_threads,
 )
 forward, vjp, accepts = production.forward, production.vjp, production.accepts
 """The pair of production, by Rows in pairs.py: small arrays run serially, large ones on all threads."""

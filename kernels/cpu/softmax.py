@@ -144,7 +144,7 @@ def softmax_vjp_02_vector(dy, y, dx, first, last, add):
 
 
 @jit()
-def softmax_vjp_03_passes(dy, y, dx, first, last, add):
+def softmax_vjp_05_passes(dy, y, dx, first, last, add):
     """Large results are stored around the caches, and the next row is fetched meanwhile: 1.24 times rung 02 for 512 x 50257
     (8.0 to 6.4 ms); no change for small ones (39 us).
     """
@@ -156,19 +156,19 @@ def softmax_vjp_03_passes(dy, y, dx, first, last, add):
 
 
 @jit(parallel=True)
-def softmax_vjp_04_threads(dy, y, dx, block, add):
+def softmax_vjp_06_threads(dy, y, dx, block, add):
     """Blocks of rows on all threads: 1.5 to 1.9 times rung 03 on two cores (35 to 23 us, 6.4 to 3.3 ms)."""
     R = y.shape[0]
     for index in prange((R + block - 1) // block):
         b = np.int64(index)  # not the unsigned index: one compiled version of the callee
-        softmax_vjp_03_passes(dy, y, dx, b * block, min(R, (b + 1) * block), add)
+        softmax_vjp_05_passes(dy, y, dx, b * block, min(R, (b + 1) * block), add)
 
 
 production = Rows(
     forward_serial=softmax_forward_05_ahead,
     forward_threaded=softmax_forward_06_threads,
-    vjp_serial=softmax_vjp_03_passes,
-    vjp_threaded=softmax_vjp_04_threads,
+    vjp_serial=softmax_vjp_05_passes,
+    vjp_threaded=softmax_vjp_06_threads,
 )
 forward, vjp, accepts = production.forward, production.vjp, production.accepts
 """The pair of production, by Rows in pairs.py: small arrays run serially, large ones on all threads."""
@@ -178,6 +178,6 @@ RUNGS = {
     "numba 02_reciprocal": Rows.on_one_thread(softmax_forward_02_reciprocal, softmax_vjp_02_vector),
     "numba 03_vector_exp": Rows.on_one_thread(softmax_forward_03_vector_exp, softmax_vjp_02_vector),
     "numba 04_vector_max": Rows.on_one_thread(softmax_forward_04_vector_max, softmax_vjp_02_vector),
-    "numba 05_ahead": Rows.on_one_thread(softmax_forward_05_ahead, softmax_vjp_03_passes),
+    "numba 05_ahead": Rows.on_one_thread(softmax_forward_05_ahead, softmax_vjp_05_passes),
 }
 """The ladder's other rungs as pairs, so that they are checked and timed by name."""
