@@ -50,11 +50,11 @@ def measure(threads: int) -> dict[str, Any]:
         for name, size in sizes.items():
             shared = size == last
             each = size // threads if shared else size
-            inside = [each >> halvings for halvings in range(1, 16) if each >> halvings > smaller] or [each // 2]
+            inside = [each >> halvings for halvings in range(1, 16, 2) if each >> halvings > smaller] or [each // 2]
             speed = max(worker.ask("bandwidth", size=bytes_each) for bytes_each in inside)
             found["levels"][name] = {"holds": size if shared else threads * size, "bandwidth": round(speed, 1)}
             smaller = each
-        outside = max(worker.ask("bandwidth", size=times * last) for times in (1, 2, 4))
+        outside = max(worker.ask("bandwidth", size=times * last // threads) for times in (2, 4))
         found["levels"]["memory"] = {"holds": None, "bandwidth": round(outside, 1)}
     return found
 

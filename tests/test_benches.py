@@ -135,6 +135,13 @@ def run(*arguments: object) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, capture_output=True, text=True, check=False, timeout=240)
 
 
+def measured(done: subprocess.CompletedProcess[str], out: Path) -> dict[str, Any]:
+    """The result file; on a busy machine the limits may come out too low, and then the one of what was rejected."""
+    rejected = "measured wrong" in done.stderr
+    assert done.returncode == (2 if rejected else 0), done.stderr
+    return json.loads((out.with_suffix(".rejected.json") if rejected else out).read_text())
+
+
 def test_a_run_of_the_command(tmp_path: Path) -> None:
     """A kernel of one's own beside ours: checked, timed, kept; a wrong one ends in a sentence."""
     own = tmp_path / "own.py"
@@ -146,8 +153,7 @@ def test_a_run_of_the_command(tmp_path: Path) -> None:
     short = ["--rounds", 1, "--seconds", 0.01, "--against", "numpy", "--caches", "warm", "--directions", "forward"]
     out = tmp_path / "ops.json"
     done = run("sigmoid", *short, "--out", out)
-    assert done.returncode == 0, done.stderr
-    result = json.loads(out.read_text())
+    result = measured(done, out)
     assert result["limits"]["peak"] > 0 and result["threads"] >= 1
     (found,) = result["results"].values()
     assert set(found["times"]["warm"]) >= {"numba", "numpy", "numba 01_naive"} and max(found["errors"].values()) < 1e-5
@@ -155,11 +161,10 @@ def test_a_run_of_the_command(tmp_path: Path) -> None:
     assert result["stories"]["sigmoid"]["forward"]["numba 01_naive"] == "The textbook, one number after the other"
     assert all(row["of_limit"] > 0 and row["median"] > 0 for row in found["times"]["warm"].values())
     done = run(*short, "--kernel", f"{own}:mine", "--as", "silu", "--no-ladders", "--out", out)
-    assert done.returncode == 0, done.stderr
-    assert "own.py:mine" in json.loads(out.read_text())["results"]["silu 768x512 forward"]["times"]["warm"]
-    before = out.read_bytes()
+    assert "own.py:mine" in measured(done, out)["results"]["silu 768x512 forward"]["times"]["warm"]
+    out.write_text("before")
     done = run("silu", *short, "--kernel", f"{own}:wrong", "--no-ladders", "--out", out)
-    assert (done.returncode, out.read_bytes()) == (2, before)
+    assert (done.returncode, out.read_text()) == (2, "before")
     assert "silu 768x512, forward: own.py:wrong is off by" in done.stderr and "Traceback" not in done.stderr
 
 

@@ -39,11 +39,10 @@ class Side:
         import numpy as np
 
         count = max(1024, size // 8) // 1024 * 1024
-        a, b = (np.ones((self.threads, count), np.float32) for _ in range(2))  # zeros would all be one page
+        a, b = both = np.ones((2, self.threads, count), np.float32)  # zeros would all be one page
         repeat = max(1, (1 << 25) // (4 * count))  # so that starting the threads costs nothing
-        whole = np.ones((self.threads, 2 * count), np.float32)
         copied = self.best(lambda: self.kernels.copies(a, b, repeat))
-        return max(copied, self.best(lambda: self.kernels.reads(whole, repeat)))
+        return max(copied, self.best(lambda: self.kernels.reads(both.reshape(self.threads, 2 * count), repeat)))
 
     def best(self, measure: Any) -> float:
         """The largest of what `measure` returns, (work in units, seconds), in units a nanosecond."""

