@@ -2,6 +2,9 @@
 
     python benches/tables.py [--check] [--results FILE]
 
+Runs of other machines lie beside it as ops_<machine>.json, and give a shorter table each; settings.json is a run with
+--all-settings.
+
 --check changes nothing and ends with exit code 1 where the tables are not those of the results.
 """
 
@@ -29,11 +32,7 @@ def main() -> None:
     parser.add_argument("--results", type=Path, default=harness.RESULTS / "ops.json", help="default results/ops.json")
     arguments = parser.parse_args()
     text = README.read_text(encoding="utf-8")
-    try:
-        ops = json.loads(arguments.results.read_text(encoding="utf-8"))
-    except (OSError, json.JSONDecodeError) as error:
-        raise BenchError(f"{arguments.results} cannot be read as a result file: {error}") from error
-    new = rewritten(text, ops)
+    new = rewritten(text, *runs(arguments.results))
     if arguments.check and new != text:
         print(f"{README.name} is not up to date; run python benches/tables.py", file=sys.stderr)
         sys.exit(1)
@@ -44,17 +43,37 @@ def main() -> None:
         print(f"written to {README}", file=sys.stderr)
 
 
-def rewritten(text: str, ops: dict[str, Any]) -> str:
+def runs(path: Path) -> tuple[dict[str, Any], list[dict[str, Any]], dict[str, Any]]:
+    """(the run, those of other machines, the one with all settings or nothing) that lie beside each other."""
+    settings_file = path.with_name("settings.json")
+    others = [read(other) for other in sorted(path.parent.glob(f"{path.stem}_*.json"))]
+    return read(path), others, read(settings_file)["results"] if settings_file.exists() else {}
+
+
+def read(path: Path) -> dict[str, Any]:
+    """A result file."""
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, json.JSONDecodeError) as error:
+        raise BenchError(f"{path} cannot be read as a result file: {error}") from error
+
+
+def rewritten(text: str, ops: dict[str, Any], others: list[dict[str, Any]], all_settings: dict[str, Any]) -> str:
     """The page with the tables of these results."""
+    text = between(text, "ops", f"{about(ops)}\n\n{operations(ops['results'])}")
+    text = between(text, "others", "\n\n".join(f"{about(run)}\n\n{ratios(run['results'])}" for run in others))
+    text = between(text, "settings", settings(all_settings))
+    return between(text, "ladders", ladders(ops["results"], ops.get("stories", {})))
+
+
+def about(ops: dict[str, Any]) -> str:
+    """A line about the machine and its limits."""
     limits = ops["limits"]
     levels = ", ".join(f"{name} {level['bandwidth']:.0f}" for name, level in limits["levels"].items())
-    about = (
+    return (
         f"{ops['machine']['processor']}, {ops['threads']} threads, float32, PyTorch {ops['versions'].get('torch', 'absent')}, "
         f"{ops['date'][:10]}; at most {limits['peak']:.0f} GFLOP/s, and GB/s from {levels}."
     )
-    text = between(text, "ops", f"{about}\n\n{operations(ops['results'])}")
-    text = between(text, "settings", settings(ops["results"]))
-    return between(text, "ladders", ladders(ops["results"], ops.get("stories", {})))
 
 
 def between(text: str, mark: str, content: str) -> str:
@@ -88,6 +107,19 @@ def operations(results: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
+def ratios(results: dict[str, Any]) -> str:
+    """A line for each row and size: production's speed beside PyTorch's, warm / cold."""
+    lines = ["| operation | forward, warm / cold | backward | dropped |", "|---|---|---|---|"]
+    for name in names(results):
+        cells, dropped = [], [0.0]
+        for direction in DIRECTIONS:
+            found = results.get(f"{name} {direction}")
+            cells.append(_figures(found["times"])[1] if found else "")
+            dropped += [row["dropped_share"] for row in _ours(found["times"]).values()] if found else []
+        lines.append(f"| {name} | {' | '.join(cells)} | {max(dropped):.0%} |")
+    return "\n".join(lines)
+
+
 def _ours(times: dict[str, Any]) -> dict[str, Any]:
     """level -> production's kernel, or the formula where there is none."""
     return {level: timed.get("numba") or timed["formula"] for level, timed in times.items()}
@@ -110,7 +142,7 @@ def settings(results: dict[str, Any]) -> str:
         if "numba as installed" in timed:
             cells = [f"{timed[side]['median']:.3g}" if side in timed else "" for side in SETTINGS]
             lines.append(f"| {name} | {' | '.join(cells)} |")
-    return "\n".join(lines) if len(lines) > 2 else "Not among these results: `handgrad bench --all-settings`."
+    return "\n".join(lines) if len(lines) > 2 else "Not measured: `handgrad bench --all-settings`."
 
 
 def ladders(results: dict[str, Any], stories: dict[str, Any]) -> str:
@@ -142,7 +174,8 @@ def ladder(timed: dict[str, Any], told: dict[str, str]) -> str:
             side, side.removeprefix("numba ")
         )
         bought = "" if before is None else f"{before / ms:.1f}" if before / ms >= 1.95 else f"{before / ms:.2f}"
-        lines.append(f"| {label} | {told.get(side, '').replace('|', chr(92) + '|') or 'as the rung before'} | {ms:.3g} | {bought} |")
+        idea = told.get(side, "as the rung before").replace("|", chr(92) + "|")
+        lines.append(f"| {label} | {idea} | {ms:.3g} | {bought} |")
         before = ms
     return "\n".join(lines)
 

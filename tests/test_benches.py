@@ -253,7 +253,9 @@ def test_a_ladder_says_what_each_rung_bought(benches: Any) -> None:
     timed = {"numba": {"median": 1.0}, "torch": {"median": 3.0}, "numba as installed": {"median": 2.0},
              "numba 02_b": {"median": 1.5}, "numba 01_a": {"median": 15.0}}  # fmt: skip
     lines = benches.tables.ladder(timed, {"numba 01_a": "a | b", "numba": "all"}).splitlines()
-    assert lines[2:] == ["| 01_a | a \\| b | 15 |  |", "| 02_b | as the rung before | 1.5 | 10.0 |", "| production | all | 1 | 1.50 |"]
+    assert lines[2:] == [
+        "| 01_a | a \\| b | 15 |  |", "| 02_b | as the rung before | 1.5 | 10.0 |", "| production | all | 1 | 1.50 |",
+    ]  # fmt: skip
     assert benches.tables.ladder({"numba": {"median": 1.0}, "numba 01_a": {"median": 2.0}}, {"numba": "all"}) == ""
     assert benches.tables.ladder(timed, {}) == ""
 
@@ -279,9 +281,10 @@ def test_every_rung_is_told_in_a_direction(benches: Any) -> None:
 
 def test_the_tables_are_those_of_the_results(benches: Any) -> None:
     text = benches.tables.README.read_text(encoding="utf-8")
-    assert benches.tables.rewritten(text, json.loads((benches.harness.RESULTS / "ops.json").read_text())) == text
+    runs = benches.tables.runs(benches.harness.RESULTS / "ops.json")
+    assert benches.tables.rewritten(text, *runs) == text
     with pytest.raises(benches.harness.BenchError, match="must have <!-- ops -->"):
-        benches.tables.rewritten("nothing", json.loads((benches.harness.RESULTS / "ops.json").read_text()))
+        benches.tables.rewritten("nothing", *runs)
 
 
 ASM = """
