@@ -1,4 +1,4 @@
-"""Sum of two arrays of one shape: y = x1 + x2; the cotangent goes to both as it is.
+"""Sum of two arrays of one shape: y = x1 + x2; the cotangent goes to both as it is, copied only into a buffer that was lent.
 
 Two numbers are read and one is written for one addition, so the sum runs at the speed of memory, and threads are worth having
 where one core cannot ask for that much: on two, NumPy's sum takes twice as long from the second cache on. A residual stream is
@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 from numba import prange
 
-from .jit import FLOATS, frozen, jit
+from .jit import FLOATS, frozen, jit, lent
+from .row_passes import mode_for, row_shift
 from .threads import CHUNK, PARALLEL_WORK, chunks
 
 
@@ -28,6 +29,25 @@ def add_forward_02_threads(x1, x2, y, blocks):
     for index in prange(blocks):
         b = np.int64(index)  # not the unsigned index: one compiled version of the callee
         add_forward_01_loop(x1, x2, y, b * CHUNK, (b + 1) * CHUNK)
+
+
+@jit()
+def add_vjp_01_copy(dy, dx, add, first, last):
+    """dx (+)= dy, large results stored around the caches. Elements first to last, all flat."""
+    zero = dy.dtype.type(0)
+    row_shift(last - first, dy, first, dx, first, zero, zero, mode_for(dx, add))  # minus zero keeps the sign of a zero
+
+
+@jit(parallel=True)
+def add_vjp_02_threads(dy, dx1, dx2, add1, add2, blocks):
+    """Chunks on all threads, each copied to both while it is in the first cache. One that is not wanted is empty."""
+    for index in prange(blocks):
+        b = np.int64(index)  # not the unsigned index: one compiled version of the callee
+        first, last = b * CHUNK, min(dy.size, (b + 1) * CHUNK)
+        if dx1.size:
+            add_vjp_01_copy(dy, dx1, add1, first, last)
+        if dx2.size:
+            add_vjp_01_copy(dy, dx2, add2, first, last)
 
 
 def alike(x1: Any, x2: Any) -> bool:
@@ -61,5 +81,11 @@ def forward(x1: np.ndarray, x2: np.ndarray) -> tuple[np.ndarray, None]:
 def vjp(
     dy: np.ndarray, y: Any, x1: Any, x2: Any, *, residuals: None, wanted: Any, into: Any
 ) -> tuple[np.ndarray | None, np.ndarray | None]:
-    """dy itself for each."""
-    return dy if wanted[0] else None, dy if wanted[1] else None
+    """dy itself for each; where a buffer is lent for it and threads are worth it, dy in that or added to it."""
+    offers = [lent(offer) if wanted[i] and dy.size >= PARALLEL_WORK else None for i, offer in enumerate(into)]
+    if any(offers):
+        nothing = np.empty(0, dy.dtype), False
+        (dx1, add1), (dx2, add2) = (offer or nothing for offer in offers)
+        add_vjp_02_threads(frozen(dy).reshape(-1), dx1.reshape(-1), dx2.reshape(-1), add1, add2, chunks(dy.size))
+    dx1, dx2 = ((offer[0] if offer else dy) if wanted[i] else None for i, offer in enumerate(offers))
+    return dx1, dx2

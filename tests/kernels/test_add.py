@@ -36,3 +36,23 @@ def test_what_numpy_does_better_is_not_accepted(name):
         assert not pair.accepts(x, other)
     assert not pair.accepts(x.astype(np.longdouble), x.astype(np.longdouble))
     assert not pair.accepts(x.astype(np.int64), x.astype(np.int64))
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_the_way_back_of_add_fills_what_is_lent(kit, rng, dtype):
+    """Written, added, or dy itself: for each input as it was offered, with the signs of zeros."""
+    n = add.PARALLEL_WORK + 5
+    dy = rng.standard_normal(n).astype(dtype)
+    dy[:3] = -0.0, np.nan, -np.inf
+    dy, start = kit.freeze(dy), rng.standard_normal(n).astype(dtype)
+    for add1 in (None, False, True):
+        for add2 in (None, False, True):
+            into = [None if how is None else (start.copy(), how) for how in (add1, add2)]
+            found = add.vjp(dy, None, dy, dy, residuals=None, wanted=(True, True), into=into)
+            for how, offer, dx in zip((add1, add2), into, found, strict=True):
+                assert dx is (dy if offer is None else offer[0])
+                np.testing.assert_array_equal(dx, start + dy if how else dy)
+                assert how or np.array_equal(np.signbit(dx), np.signbit(dy))
+    buffer = start.copy()
+    found = add.vjp(dy, None, dy, dy, residuals=None, wanted=(False, True), into=[(buffer, False), None])
+    assert found[0] is None and found[1] is dy and np.array_equal(buffer, start)
