@@ -2,7 +2,7 @@
 
 Peak: a block of C that stays in registers (kernels/cpu/tile.py) over operands that stay in the first cache. Bandwidth: the
 better of one array summed up and of one copied to another; a copy of n bytes counts as 2 n (what a cache fetches of the target
-before it writes is not counted, as in STREAM).
+before it writes is not counted, as in STREAM; targets of 32 MB and more are written around the caches, as kernels do it).
 """
 
 from __future__ import annotations

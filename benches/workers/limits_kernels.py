@@ -8,7 +8,8 @@ import numpy as np
 from numba import prange
 
 from handgrad.kernels.cpu.jit import REDUCE, jit
-from handgrad.kernels.cpu.tile import ROWS, VECTOR_BYTES, lanes_of, make_tile, move
+from handgrad.kernels.cpu.row_passes import mode_for, row_shift
+from handgrad.kernels.cpu.tile import ROWS, VECTOR_BYTES, lanes_of, make_tile
 
 _tile = make_tile(ROWS, 2)
 _K, _REPEAT = 256, 2000
@@ -27,15 +28,12 @@ def _tiles(a: Any, b: Any, c: Any, K: int, repeat: int) -> None:
 
 @jit(parallel=True)
 def _copies(a: Any, b: Any, repeat: int) -> None:
-    """b[n] = a[n], repeat times, a line for each thread."""
-    lanes = lanes_of(a)
+    """b[n] = a[n], repeat times, a line for each thread; large ones by stores around the caches, as kernels do it."""
+    zero, mode = a.dtype.type(0), mode_for(b, False)
     for index in prange(a.shape[0]):
         n = np.int64(index)
-        source, target = a[n], b[n]
         for _ in range(repeat):
-            for i in range(0, source.size, 4 * lanes):
-                for j in range(4):
-                    move(source, i + j * lanes, target, i + j * lanes)
+            row_shift(a.shape[1], a[n], 0, b[n], 0, zero, zero, mode)
 
 
 @jit(parallel=True, fastmath=REDUCE)

@@ -41,7 +41,7 @@ def passes(name: str, size: int) -> tuple[Callable[[], Any], Callable[[], Any]]:
     rates = (0.99, 0.9, 0.99, 1e-3, 1.0, 1e-8, 1.0)
     return {
         "add": (
-            lambda: add.add_forward_01_loop(x1, x2, c, 0, size),
+            lambda: add.add_forward_01_pass(x1, x2, c, 0, size),
             lambda: add.add_forward_02_threads(x1, x2, c, blocks),
         ),
         "adamw": (

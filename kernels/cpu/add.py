@@ -11,16 +11,16 @@ import numpy as np
 from numba import prange
 
 from .jit import FLOATS, frozen, jit, lent
-from .row_passes import mode_for, row_shift
+from .row_passes import mode_for, row_plus, row_shift
 from .threads import CHUNK, PARALLEL_WORK, chunks
 
 
 @jit()
-def add_forward_01_loop(x1, x2, y, first, last):
-    """One number after the other; the compiler finds the vector lanes. Elements first to last, all flat."""
-    x1, x2, y = x1[first:last], x2[first:last], y[first:last]
-    for i in range(y.size):
-        y[i] = x1[i] + x2[i]
+def add_forward_01_pass(x1, x2, y, first, last):
+    """Vector lanes, large results stored around the caches, which is a quarter of the traffic less (row_passes.py). Elements
+    first to last, all flat.
+    """
+    row_plus(last - first, x1, first, x2, first, y, first, mode_for(y, False))
 
 
 @jit(parallel=True)
@@ -28,7 +28,7 @@ def add_forward_02_threads(x1, x2, y, blocks):
     """Chunks on all threads."""
     for index in prange(blocks):
         b = np.int64(index)  # not the unsigned index: one compiled version of the callee
-        add_forward_01_loop(x1, x2, y, b * CHUNK, (b + 1) * CHUNK)
+        add_forward_01_pass(x1, x2, y, b * CHUNK, min(y.size, (b + 1) * CHUNK))
 
 
 @jit()
@@ -72,7 +72,7 @@ def forward(x1: np.ndarray, x2: np.ndarray) -> tuple[np.ndarray, None]:
     y, size = np.empty(x1.shape, x1.dtype), x1.size
     x1, x2, flat = frozen(x1).reshape(-1), frozen(x2).reshape(-1), y.reshape(-1)
     if size < PARALLEL_WORK:
-        add_forward_01_loop(x1, x2, flat, 0, size)
+        add_forward_01_pass(x1, x2, flat, 0, size)
     else:
         add_forward_02_threads(x1, x2, flat, chunks(size))
     return y, None

@@ -11,19 +11,14 @@ from numba import prange
 
 from .add import alike
 from .jit import frozen, jit, lent
+from .row_passes import mode_for, row_times
 from .threads import CHUNK, PARALLEL_WORK, chunks
 
 
 @jit()
-def multiply_forward_01_loop(x1, x2, y, add, first, last):
-    """One number after the other; the compiler finds the vector lanes. Elements first to last, all flat; add: y += x1 x2."""
-    x1, x2, y = x1[first:last], x2[first:last], y[first:last]
-    if add:
-        for i in range(y.size):
-            y[i] += x1[i] * x2[i]
-    else:
-        for i in range(y.size):
-            y[i] = x1[i] * x2[i]
+def multiply_forward_01_pass(x1, x2, y, add, first, last):
+    """Vector lanes, large results stored around the caches (row_passes.py). Elements first to last, all flat; add: y += x1 x2."""
+    row_times(last - first, x1, first, x2, first, y, first, mode_for(y, add))
 
 
 @jit(parallel=True)
@@ -31,15 +26,14 @@ def multiply_forward_02_threads(x1, x2, y, add, blocks):
     """Chunks on all threads."""
     for index in prange(blocks):
         b = np.int64(index)  # not the unsigned index: one compiled version of the callee
-        multiply_forward_01_loop(x1, x2, y, add, b * CHUNK, (b + 1) * CHUNK)
+        multiply_forward_01_pass(x1, x2, y, add, b * CHUNK, min(y.size, (b + 1) * CHUNK))
 
 
 @jit()
 def multiply_vjp_01_both(dy, x1, x2, dx1, dx2, first, last):
-    """Both gradients while dy is in a register. Elements first to last, all flat."""
-    dy, x1, x2, dx1, dx2 = dy[first:last], x1[first:last], x2[first:last], dx1[first:last], dx2[first:last]
-    for i in range(dy.size):
-        dx1[i], dx2[i] = dy[i] * x2[i], dy[i] * x1[i]
+    """Both gradients while dy is in a cache. Elements first to last, all flat."""
+    row_times(last - first, dy, first, x2, first, dx1, first, mode_for(dx1, False))
+    row_times(last - first, dy, first, x1, first, dx2, first, mode_for(dx2, False))
 
 
 @jit(parallel=True)
@@ -47,7 +41,7 @@ def multiply_vjp_02_threads(dy, x1, x2, dx1, dx2, blocks):
     """Chunks on all threads."""
     for index in prange(blocks):
         b = np.int64(index)  # not the unsigned index: one compiled version of the callee
-        multiply_vjp_01_both(dy, x1, x2, dx1, dx2, b * CHUNK, (b + 1) * CHUNK)
+        multiply_vjp_01_both(dy, x1, x2, dx1, dx2, b * CHUNK, min(dy.size, (b + 1) * CHUNK))
 
 
 accepts = alike
@@ -59,7 +53,7 @@ def _product(x1: np.ndarray, x2: np.ndarray, offer: Any) -> np.ndarray:
     y, add = lent(offer) or (np.empty(x1.shape, x1.dtype), False)
     x1, x2, flat, size = frozen(x1).reshape(-1), frozen(x2).reshape(-1), y.reshape(-1), y.size
     if size < PARALLEL_WORK:
-        multiply_forward_01_loop(x1, x2, flat, add, 0, size)
+        multiply_forward_01_pass(x1, x2, flat, add, 0, size)
     else:
         multiply_forward_02_threads(x1, x2, flat, add, chunks(size))
     return y

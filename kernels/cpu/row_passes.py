@@ -8,6 +8,7 @@ there are ACCUMULATORS, combined at the end in a fixed order, so the bits depend
     row_sum          sum_j x_j                    row_dot          sum_j a_j b_j
     row_exp          y_j = scale e^(x_j - shift)  row_scale        y_j = scale x_j + offset
     row_shift        y_j = (x_j - first) - second
+    row_plus         y_j = a_j + b_j              row_times        y_j = a_j b_j
     row_softmax_vjp  dx_j = y_j (dy_j - inner)    row_log_vjp      dx_j = dy_j + e^(y_j) minus_total
     row_largest_where, row_exp_sum_where, row_exp_where            over the entries that a boolean row allows
     row_kept         y_j = scale x_j where a bit is 1, else 0     row_kept_add     the same added to another row
@@ -294,6 +295,18 @@ def row_scale(typingctx: Any, size: Any, x: Any, x0: Any, y: Any, y0: Any, scale
 def row_shift(typingctx: Any, size: Any, x: Any, x0: Any, y: Any, y0: Any, first: Any, second: Any, mode: Any) -> Any:
     """y = (x - first) - second: two subtractions, because first + second would round the smaller one's digits away."""
     return _map((x, y), 2, lambda w, i, mask: w.subtract(w.subtract(w.row(0, i, mask), w.scalars[0]), w.scalars[1]))
+
+
+@intrinsic
+def row_plus(typingctx: Any, size: Any, a: Any, a0: Any, b: Any, b0: Any, y: Any, y0: Any, mode: Any) -> Any:
+    """y = a + b."""
+    return _map((a, b, y), 0, lambda w, i, mask: w.builder.fadd(w.row(0, i, mask), w.row(1, i, mask)))
+
+
+@intrinsic
+def row_times(typingctx: Any, size: Any, a: Any, a0: Any, b: Any, b0: Any, y: Any, y0: Any, mode: Any) -> Any:
+    """y = a b; where it is added to y, the product is rounded first."""
+    return _map((a, b, y), 0, lambda w, i, mask: w.builder.fmul(w.row(0, i, mask), w.row(1, i, mask)))
 
 
 @intrinsic

@@ -33,6 +33,10 @@ def maps(which, size, a, a0, b, b0, y, y0, first, second, mode):
         p.row_shift(size, a, a0, y, y0, first, second, mode)
     elif which == 3:
         p.row_softmax_vjp(size, a, a0, b, b0, y, y0, first, mode)
+    elif which == 4:
+        p.row_plus(size, a, a0, b, b0, y, y0, mode)
+    elif which == 5:
+        p.row_times(size, a, a0, b, b0, y, y0, mode)
     else:
         p.row_log_vjp(size, a, a0, b, b0, y, y0, first, mode)
 
@@ -42,6 +46,8 @@ EXACT = (
     lambda a, b, first, second: a * first + second,
     lambda a, b, first, second: (a - first) - second,
     lambda a, b, first, second: b * (a - first),
+    lambda a, b, first, second: a + b,
+    lambda a, b, first, second: a * b,
     lambda a, b, first, second: a + np.exp(b) * first,
 )
 
