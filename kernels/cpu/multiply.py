@@ -17,7 +17,7 @@ from .threads import CHUNK, PARALLEL_WORK, chunks
 
 @jit()
 def multiply_forward_01_pass(x1, x2, y, add, first, last):
-    """Vector lanes, large results stored around the caches (row_passes.py). Elements first to last, all flat; add: y += x1 x2."""
+    """Vector lanes, large results stored around the caches (row_passes.py). Elements first to last, flat; add: y += x1 x2."""
     row_times(last - first, x1, first, x2, first, y, first, mode_for(y, add))
 
 
