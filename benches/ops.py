@@ -67,13 +67,10 @@ def main() -> None:
         results: dict[str, Any] = {}
         for case, direction in arguments.work:
             results[f"{case.name} {direction}"] = one(arguments, case, direction, sides, limits, folder)
-        rowed = dict.fromkeys(case.op for case, _ in arguments.work if case.op not in cases.UPDATES)
-        stories = {op: sides["numba"].ask("stories", op=op) for op in rowed} if arguments.ladders else {}
         settings = sides.settings
     result = harness.record(
         "ops", unit="ms", dtype="float32", threads=arguments.threads, rounds=arguments.rounds,
         seconds_a_block=arguments.seconds, wait_limit=harness.WAIT_LIMIT, settings=settings, limits=limits, results=results,
-        stories=stories,
     )  # fmt: skip
     publish(arguments, result)
 

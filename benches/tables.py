@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import harness
+import stories
 from harness import BenchError
 
 README = harness.HERE / "README.md"
@@ -63,7 +64,7 @@ def rewritten(text: str, ops: dict[str, Any], others: list[dict[str, Any]], all_
     text = between(text, "ops", f"{about(ops)}\n\n{operations(ops['results'])}")
     text = between(text, "others", "\n\n".join(f"{about(run)}\n\n{ratios(run['results'])}" for run in others))
     text = between(text, "settings", settings(all_settings))
-    return between(text, "ladders", ladders(ops["results"], ops.get("stories", {})))
+    return between(text, "ladders", ladders(ops["results"]))
 
 
 def about(ops: dict[str, Any]) -> str:
@@ -145,14 +146,14 @@ def settings(results: dict[str, Any]) -> str:
     return "\n".join(lines) if len(lines) > 2 else "Not measured: `handgrad bench --all-settings`."
 
 
-def ladders(results: dict[str, Any], stories: dict[str, Any]) -> str:
+def ladders(results: dict[str, Any]) -> str:
     """For each row with rungs, at its first size and in each direction: what each rung is about, takes, and bought."""
     parts = []
     for name in names(results):
         op = name.split(" ", 1)[0]
         for direction in DIRECTIONS:
             timed = results.get(f"{name} {direction}", {"times": {}})["times"].get("warm", {})
-            if table := ladder(timed, stories.get(op, {}).get(direction) or {}):
+            if table := ladder(timed, stories.told(op, list(timed), direction)):
                 parts.append(f"{name}, {direction}:\n\n{table}\n")
     return "\n".join(parts)
 

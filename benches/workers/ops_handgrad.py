@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from types import ModuleType
 from typing import Any
 
@@ -39,17 +38,6 @@ class Side(Rotation):
             return ["numba"]
         found = self.table.versions(self.rows[op])
         return ["formula", *(name for name in found if name != "numba"), *(["numba"] if "numba" in found else [])]
-
-    def stories(self, op: str) -> dict[str, dict[str, str]]:
-        """The idea of each rung in words, by direction."""
-        import stories
-
-        pair: Any = self.table.kernel(self.rows[op])
-        if pair is None:
-            return {}
-        names = [*self.table.versions(self.rows[op]), "numba, 1 thread"]
-        functions = stories.functions_of(op, Path(pair.__file__).parent)
-        return {d: stories.ideas(functions, names, d) for d in ("forward", "backward")}
 
     def own(self, name: str, path: str, forward: str, vjp: tuple[str, str] | None, op: str) -> None:
         """A user's functions become the version `name` of a row. vjp: (file, function), or None where there is none."""
@@ -140,4 +128,4 @@ class Side(Rotation):
 
 if __name__ == "__main__":
     side = Side()
-    serve({name: getattr(side, name) for name in ("start", "versions", "stories", "own", "prepare", "block")})
+    serve({name: getattr(side, name) for name in ("start", "versions", "own", "prepare", "block")})

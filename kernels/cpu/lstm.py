@@ -287,7 +287,17 @@ RUNGS = {
 }
 """The ladder's other rungs as pairs, so that they are checked and timed by name.
 
-Forward, 35 steps of (20, 200) float32 on one thread, processor time: 01 13.9 ms; 02 13.9 ms (for 20 rows a product a
+IDEAS tells them, because they differ in more than the function of a step. Forward, 35 steps of (20, 200) float32 on one thread, processor time: 01 13.9 ms; 02 13.9 ms (for 20 rows a product a
 step is as good); 03 6.2 ms, most of it products. Backward: 15, 16 and 14 ms, nearly all products. 04_packed
 (lstm_packed.py), 64 steps of (20, 256) on two threads: the walk takes 3.7 ms where 03 takes 7.4, and back 4.3 for 9.
 """
+
+_ONE_PROJECTION = "The inputs of all steps in one product"
+_LANES = "Polynomial exp and tanh in vector lanes, blocks of rows on all threads"
+_WALK = "The whole walk in one call, on packed weights (lstm_packed.py)"
+IDEAS = {
+    "forward": {"numba 02_one_projection": _ONE_PROJECTION, "numba 03_stepwise": _LANES, "numba, 1 thread": _WALK,
+                "numba": "Each thread a part of the units, in step with the others"},
+    "backward": {"numba 02_one_projection": _ONE_PROJECTION, "numba 03_stepwise": _LANES, "numba, 1 thread": _WALK,
+                 "numba": "Each thread a part of the units, the cotangents of the gates sent to the others"},
+}  # fmt: skip

@@ -14,14 +14,25 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
+KERNELS = Path(__file__).resolve().parents[1] / "kernels" / "cpu"
 RUNG = re.compile(r"(?P<what>\w+?)_(?P<number>\d\d)_(?P<idea>\w+)")
 END = re.compile(r"\.(?=\s+[A-Z0-9]|$)|[:;](?=\s)")
 DIRECTIONS = {"forward": "forward", "backward": "vjp"}
 
 
-def functions_of(op: str, folder: Path) -> dict[str, Any]:
-    """The functions of a row's rungs by name, from all of its files in `folder`, kernels/cpu."""
-    files = [path for path in sorted(folder.glob(f"{op}*.py")) if f"def {op}_" in path.read_text(encoding="utf-8")]
+def told(op: str, versions: list[str], direction: str) -> dict[str, str]:
+    """version -> its idea, for each version of a row's ladder that has something new in this direction. A file whose rungs
+    differ in more than a function has them in words, IDEAS.
+    """
+    if not (KERNELS / f"{op}.py").exists():
+        return {}
+    in_words = getattr(import_module(f"handgrad.kernels.cpu.{op}"), "IDEAS", {})
+    return ideas(functions_of(op), versions, direction) | in_words.get(direction, {})
+
+
+def functions_of(op: str) -> dict[str, Any]:
+    """The functions of a row's rungs by name, from all of its files in kernels/cpu."""
+    files = [path for path in sorted(KERNELS.glob(f"{op}*.py")) if f"def {op}_" in path.read_text(encoding="utf-8")]
     found = {}
     for path in files:
         found |= vars(import_module(f"handgrad.kernels.cpu.{path.stem}"))
@@ -55,7 +66,9 @@ def ideas(functions: Mapping[str, Any], versions: list[str], direction: str) -> 
 
 
 def first(text: str) -> str:
-    """A docstring up to its first full stop, colon or semicolon: what follows is what the idea bought, where it was written."""
+    """A docstring up to its first full stop, colon or semicolon outside of brackets: what follows is what the idea bought,
+    where it was written.
+    """
     line = " ".join(text.split())
-    stop = END.search(line)
-    return line[: stop.start()] if stop else line
+    ends = [stop.start() for stop in END.finditer(line)]
+    return next((line[:end] for end in ends if line[:end].count("(") == line[:end].count(")")), line)
