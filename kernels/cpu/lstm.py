@@ -287,7 +287,9 @@ RUNGS = {
 }
 """The ladder's other rungs as pairs, so that they are checked and timed by name.
 
-IDEAS tells them, because they differ in more than the function of a step. Forward, 35 steps of (20, 200) float32 on one thread, processor time: 01 13.9 ms; 02 13.9 ms (for 20 rows a product a
+IDEAS tells them, because they differ in more than the function of a step.
+
+Forward, 35 steps of (20, 200) float32 on one thread, processor time: 01 13.9 ms; 02 13.9 ms (for 20 rows a product a
 step is as good); 03 6.2 ms, most of it products. Backward: 15, 16 and 14 ms, nearly all products. 04_packed
 (lstm_packed.py), 64 steps of (20, 256) on two threads: the walk takes 3.7 ms where 03 takes 7.4, and back 4.3 for 9.
 """
