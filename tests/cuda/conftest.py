@@ -1,7 +1,10 @@
 """What the tests of the CUDA kernels share: float64 definitions, and one trial of a rung against them."""
 
+import importlib
 import shutil
+import sys
 from collections.abc import Callable
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -19,6 +22,17 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         for item in items:
             if "tests/cuda" in item.path.as_posix():
                 item.add_marker(pytest.mark.skip(reason="g++ is not installed, which runs CUDA kernels on the CPU"))
+
+
+@pytest.fixture(scope="session")
+def report() -> Any:
+    """benches/cuda_report.py, which finds its neighbours by their bare names."""
+    before, folder = sys.path[:], Path(__file__).resolve().parents[2] / "benches"
+    sys.path[:0] = [str(folder), str(folder / "workers")]
+    try:
+        return importlib.import_module("cuda_report")
+    finally:
+        sys.path[:] = before
 
 
 # ---- float64 definitions: (y, gradients) of inputs and a cotangent
