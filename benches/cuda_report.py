@@ -1,4 +1,4 @@
-"""What each CUDA kernel takes of a GPU: registers, shared memory, stack, spills, and the occupancy that is left. No GPU is used.
+"""What each CUDA kernel takes of a GPU: registers, shared memory, stack, spills, and the occupancy that is left. Needs no GPU.
 
     python benches/cuda_report.py [OP ...] [--nvcc] [--out FILE]
 
