@@ -59,7 +59,9 @@ def run(found: argparse.Namespace) -> None:
         if found.ptx or found.sass:
             return show_code(found)
         own(found)
-    except (OSError, compiler.CompileError, KernelError) as error:
+    except BrokenPipeError:  # whoever read has enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except (OSError, UnicodeDecodeError, compiler.CompileError, KernelError) as error:
         raise BenchError(str(error)) from None
 
 
@@ -146,7 +148,8 @@ def launched(what: str, line: str, sizes: dict[str, int]) -> Sizes:
         raise BenchError(f"{what} has {len(fields.elts)} parts, but it must be <<<grid, block>>> or <<<grid, block, bytes>>>")
     try:
         grid, block, shared = [*map(value, fields.elts), 0][:3]
-        return *(size if isinstance(size, tuple) else (size,) for size in (grid, block)), int(shared)  # type: ignore
+        grid, block = (size if isinstance(size, tuple) else (size,) for size in (grid, block))
+        return grid, block, int(shared)
     except (TypeError, ZeroDivisionError):
         raise BenchError(f"{what} cannot be computed") from None
 
@@ -184,11 +187,9 @@ def own(found: argparse.Namespace) -> None:
 
     backend, path = found.cuda, found.kernel_file
     pair, names = pair_of(path, found.kernel_name, found.as_op)
+    if backend == "cuda":  # a missing GPU, or a mistake in the source, is said first
+        compiler.compiled(path, device.architecture())
     print(f"{path.name}: {names}, as {found.as_op}")
-    if backend == "cuda":
-        name = device.architecture()  # a missing GPU is said before anything is compiled
-        for kernel in roles(pair).values():
-            compiler.compiled(kernel.path, name)
     subject = OnGpu(pair) if backend == "cuda" else pair
     try:
         with warnings.catch_warnings(action="ignore", category=RuntimeWarning):
@@ -273,7 +274,7 @@ def listed() -> None:
         except BenchError:
             continue
         said = (rung(operation, names[0]).__doc__ or "").splitlines()[0].partition(": ")[2]
-        print(f"{operation}: {said}")
+        print(f"{operation}, launched as rung {names[0]} is: {said}")
         for kernel in kernels.values():
             print(f"    {written(kernel)}")
 

@@ -150,7 +150,7 @@ def check_rung(op: Op, launcher: Any, name: str, seed: int, repeat: str = "") ->
         wide = Case(subject, sample.inputs, dict(sample.params), rng, report, f"{repeat}: {sample.why}")
         with np.errstate(all="ignore"), ExitStack() as stack:
             if number == 0:
-                stack.enter_context(running(("forward",), sanitize=True))
+                stack.enter_context(running(("forward", "reverse"), sanitize=True))
             kernels.agreement(wide, dtype)
             if sample.why == "random":
                 narrow = Case(subject, wide.at(dtype), dict(sample.params), rng, report, wide.repeat)

@@ -2,7 +2,6 @@
 
 import re
 import sys
-from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -15,86 +14,15 @@ from handgrad.kernels.cuda import (
     layer_norm_02_warp_per_row,
     matmul_02_coalesced,
     matmul_08_mma,
-    on_gpu,
     rms_norm_01_warp_per_row,
     silu_01_elementwise,
     softmax_05_registers,
 )
 from handgrad.kernels.cuda.on_cpu.source import signatures
 
-NOT_WANTED = object()
-
 
 class DriverError(RuntimeError):
-    pass
-
-
-class Gpu:
-    """cupy.cuda.Device, as a context."""
-
-    def __init__(self, number: int = 0) -> None:
-        self.id = number
-        self.compute_capability = "80"
-
-    def __enter__(self) -> "Gpu":
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        pass
-
-
-class Array:
-    """cupy.ndarray: numbers of NumPy, and the GPU on which they are said to lie."""
-
-    __cuda_array_interface__ = NOT_WANTED
-
-    def __init__(self, numbers: np.ndarray, gpu: int = 0) -> None:
-        self.numbers, self.device = numbers, Gpu(gpu)
-        self.shape, self.dtype, self.ndim, self.size = numbers.shape, numbers.dtype, numbers.ndim, numbers.size
-        self.strides = numbers.strides
-        self.flags = numbers.flags
-
-    @property
-    def T(self) -> "Array":
-        return Array(self.numbers.T, self.device.id)
-
-    def reshape(self, *shape: int) -> "Array":
-        return Array(self.numbers.reshape(*shape), self.device.id)
-
-
-class Module:
-    """cupy.RawModule of a cubin."""
-
-    def __init__(self, *, path: str) -> None:
-        self.path = path
-
-    def get_function(self, name: str) -> Any:
-        def run(grid: Any, block: Any, args: Any, *, shared_mem: int = 0) -> None:
-            kernel = launch.on_cpu(Path(self.path), name)
-            kernel.max_dynamic_shared_size_bytes = max(shared_mem, 48 * 1024)
-            kernel(grid, block, [a.numbers if isinstance(a, Array) else a for a in args], shared_mem=shared_mem)
-
-        return run
-
-
-@pytest.fixture
-def cupy(monkeypatch: pytest.MonkeyPatch) -> Any:
-    """The stand-in as the module cupy; nothing is compiled."""
-    module = SimpleNamespace(
-        ndarray=Array,
-        RawModule=Module,
-        empty=lambda shape, dtype: Array(np.full(shape, np.nan, dtype)),
-        zeros=lambda shape, dtype: Array(np.zeros(shape, dtype)),
-        ascontiguousarray=lambda a: a if a.flags.c_contiguous else Array(a.numbers.copy()),
-        cuda=SimpleNamespace(
-            Device=Gpu, runtime=SimpleNamespace(getDeviceCount=lambda: 1, memGetInfo=lambda: (5 * 10**8, 8 * 10**10))
-        ),
-    )
-    monkeypatch.setitem(sys.modules, "cupy", module)
-    monkeypatch.setattr(on_gpu, "compiled", lambda path, architecture: path)
-    on_gpu._function.cache_clear()
-    yield module
-    on_gpu._function.cache_clear()
+    """As cupy.cuda.runtime.CUDARuntimeError."""
 
 
 def normal(*shape: int) -> Any:
@@ -115,51 +43,55 @@ def normal(*shape: int) -> Any:
 )
 def test_a_launcher_does_the_same_on_both_machines(cupy, pair, shapes):
     xs = [normal(*shape) for shape in shapes]
-    there = [Array(x) for x in xs]
+    there = [cupy.ndarray(x) for x in xs]
     y, kept = pair.forward(*xs)
     y_there, kept_there = pair.forward(*there)
     dy = normal(*y.shape)
     more = {"wanted": (True,) * len(xs), "into": (None,) * len(xs)}
     grads = pair.vjp(dy, y, *xs, residuals=kept, **more)
-    grads_there = pair.vjp(Array(dy), y_there, *there, residuals=kept_there, **more)
+    grads_there = pair.vjp(cupy.ndarray(dy), y_there, *there, residuals=kept_there, **more)
     for ours, theirs in zip((y, *grads), (y_there, *grads_there), strict=True):
-        assert isinstance(theirs, Array) and ours.tobytes() == theirs.numbers.tobytes()
+        assert isinstance(theirs, cupy.ndarray) and ours.tobytes() == theirs.numbers.tobytes()
 
 
 # ---- arguments
 
 
-KERNEL = 'extern "C" __global__ void k(float* y, float const * __restrict__ x, const float4* v, int n, float e) { y[0] = n; }'
-GOOD = (Array(normal(3)), Array(normal(3)), Array(normal(4)), np.int32(3), np.float32(1))
+def good(a: Any) -> list[Any]:
+    return [a(normal(3)), a(normal(3)), a(normal(4)), np.int32(3), np.float32(1)]
 
+
+KERNEL = 'extern "C" __global__ void k(float* y, float const * __restrict__ x, const float4* v, int n, float e) { y[0] = n; }'
 
 @pytest.mark.parametrize(
     ("change", "kind", "sentence"),
     [
-        ({0: NOT_WANTED}, TypeError, r"k takes 5 arguments \(float\* y, const float\* x, .* float e\), but got 4"),
-        ({0: Array(normal(3).astype("d"))}, TypeError, r"k: y is an array of float64, but the kernel wants float\*"),
-        ({1: Array(normal(6)[::2])}, ValueError, r"k: x has strides \(8,\), but a kernel sees memory as C-contiguous"),
-        ({1: Array(normal(3), 1)}, ValueError, r"k: x lies on GPU 1, but y on GPU 0: bring all arrays to one GPU"),
-        ({1: normal(3)}, ValueError, r"k: argument 1 lies on the CPU, but argument 0 on a GPU: bring all arrays to one of"),
-        ({1: [1.0]}, TypeError, r"k: x is a list, but the kernel wants const float\*: pass an array of CuPy"),
-        ({3: 3}, TypeError, r"k: n is a Python int, but the kernel wants int: pass np.int32"),
-        ({3: np.int64(3)}, TypeError, r"k: n is int64, but the kernel wants int: pass np.int32"),
-        ({4: np.float64(3)}, TypeError, r"k: e is float64, but the kernel wants float: pass np.float32"),
+        (lambda a: {0: None}, TypeError, r"k takes 5 arguments \(float\* y, .* float e\), but got 4"),
+        (lambda a: {0: a(normal(3).astype("d"))}, TypeError, r"k: y is an array of float64, but the kernel wants"),
+        (lambda a: {1: a(normal(6)[::2])}, ValueError, r"k: x has strides \(8,\), but a kernel sees memory"),
+        (lambda a: {1: a(normal(3), 1)}, ValueError, r"k: x lies on GPU 1, but y on GPU 0: bring all arrays to one GPU"),
+        (lambda a: {1: normal(3)}, ValueError, r"k: argument 1 lies on the CPU, but argument 0 on a GPU: bring all arrays to one of"),
+        (lambda a: {1: [1.0]}, TypeError, r"k: x is a list, but the kernel wants const float\*: pass an array of CuPy"),
+        (lambda a: {3: 3}, TypeError, r"k: n is a Python int, but the kernel wants int: pass np.int32"),
+        (lambda a: {3: np.int64(3)}, TypeError, r"k: n is int64, but the kernel wants int: pass np.int32"),
+        (lambda a: {4: np.float64(3)}, TypeError, r"k: e is float64, but the kernel wants float: pass np.float32"),
     ],
 )
 def test_a_wrong_argument_is_one_sentence(cupy, tmp_path, change, kind, sentence):
     (tmp_path / "k.cu").write_text(KERNEL)
     kernel = launch.Kernel(str(tmp_path / "k.cu"), "k")
-    args = [change.get(k, good) for k, good in enumerate(GOOD)]
+    changed = change(cupy.ndarray)
+    args = [changed.get(k, right) for k, right in enumerate(good(cupy.ndarray))]
     with pytest.raises(kind, match=sentence) as caught:
-        kernel((1,), (1,), [a for a in args if a is not NOT_WANTED])
+        kernel((1,), (1,), [a for a in args if a is not None])
     assert "\n" not in str(caught.value)
 
 
 def test_good_arguments_are_launched(cupy, tmp_path):
     (tmp_path / "k.cu").write_text(KERNEL)
-    launch.Kernel(str(tmp_path / "k.cu"), "k")((1,), (1,), GOOD)
-    assert GOOD[0].numbers[0] == 3
+    args = good(cupy.ndarray)
+    launch.Kernel(str(tmp_path / "k.cu"), "k")((1,), (1,), args)
+    assert args[0].numbers[0] == 3
 
 
 def test_types_are_read_as_the_compiler_reads_them():
@@ -213,7 +145,7 @@ def test_a_gpu_that_is_full(cupy):
     with pytest.raises(
         MemoryError, match=r"^the GPU has no room for an array of shape \(3,\): 0.50 of its 80.00 GB are free; take a smaller"
     ):
-        silu_01_elementwise.forward(Array(normal(3)))
+        silu_01_elementwise.forward(cupy.nda(normal(3)))
 
 
 # ---- the machine
@@ -228,7 +160,7 @@ def test_what_is_compiled_for_which_gpu(cupy, monkeypatch):
 def test_an_old_gpu(cupy, monkeypatch):
     monkeypatch.setattr(cupy.cuda, "Device", lambda k=0: SimpleNamespace(id=k, compute_capability="75"))
     with pytest.raises(OSError, match=r"^GPU 0 is of sm_75, but these kernels need sm_80 \(A100\) or newer; NumPy arrays run"):
-        silu_01_elementwise.forward(Array(normal(3)))
+        silu_01_elementwise.forward(cupy.nda(normal(3)))
 
 
 def test_no_driver(cupy):
@@ -237,7 +169,7 @@ def test_no_driver(cupy):
 
     cupy.cuda.runtime.getDeviceCount = missing
     with pytest.raises(OSError, match=r"^there is no GPU to run on \(cudaErrorInsufficientDriver\): install NVIDIA's driver"):
-        silu_01_elementwise.forward(Array(normal(3)))
+        silu_01_elementwise.forward(cupy.nda(normal(3)))
     cupy.cuda.runtime.getDeviceCount = lambda: 0
     with pytest.raises(OSError, match=r"^there is no GPU to run on: nvidia-smi must list one"):
         device.architecture()
