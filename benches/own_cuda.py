@@ -157,7 +157,10 @@ def launched(what: str, line: str, sizes: dict[str, int]) -> Sizes:
 def pair_of(path: Path, name: str, operation: str) -> tuple[Any, str]:
     """(the first rung with the user's kernels in it, what they are called). BenchError where they do not fit into it."""
     first = first_rung(operation)
-    there = signatures(path.read_text(encoding="utf-8"))
+    text = path.read_text(encoding="utf-8")
+    there = signatures(text)
+    if there and 'extern "C"' not in text:
+        raise BenchError(f'{path.name}: a kernel is found by its name, so it must be declared extern "C" __global__ void')
     if not name:
         forwards = [k for k in there if "vjp" not in k]
         if len(forwards) != 1:

@@ -20,7 +20,7 @@ from .on_cpu.compiler import CompileError, folder
 
 HERE = Path(__file__).parent
 OPTIONS = ("-std=c++17", "-fmad=true", "-ftz=false", "-prec-div=true", "-prec-sqrt=true", "-Xptxas=-v")
-"""The choices that change numbers, though all but the last are NVRTC's defaults:
+"""NVRTC's defaults but for the last, said aloud because numbers depend on them:
 
 -fmad=true         a * b + c is rounded once where the compiler sees it: half the instructions of a product and a smaller
                    error, but other last bits than on the CPU, where on_cpu rounds twice
@@ -55,16 +55,16 @@ def _bindings() -> Nvrtc:
     def program(text: str, name: str, options: tuple[str, ...], wanted: str) -> tuple[bytes | None, str]:
         made = done(nvrtc.nvrtcCreateProgram(text.encode(), name.encode(), 0, None, None))
         (code,) = nvrtc.nvrtcCompileProgram(made, len(options), [option.encode() for option in options])
-        log = bytes(done(nvrtc.nvrtcGetProgramLogSize(made)))
+        log = bytearray(done(nvrtc.nvrtcGetProgramLogSize(made)))
         done(nvrtc.nvrtcGetProgramLog(made, log))
         result = None
         if code == success:
-            result = bytes(done(getattr(nvrtc, f"nvrtcGet{wanted}Size")(made)))
+            result = bytearray(done(getattr(nvrtc, f"nvrtcGet{wanted}Size")(made)))
             done(getattr(nvrtc, f"nvrtcGet{wanted}")(made, result))
         elif code != nvrtc.nvrtcResult.NVRTC_ERROR_COMPILATION:
             done((code,))
         done(nvrtc.nvrtcDestroyProgram(made))
-        return result, _words(log)
+        return None if result is None else bytes(result), _words(log)
 
     _, major, minor = nvrtc.nvrtcVersion()
     numbers = done(nvrtc.nvrtcGetSupportedArchs())
@@ -91,7 +91,7 @@ def _cupy() -> Nvrtc:
     return Nvrtc(tuple(nvrtc.getVersion()), _named(nvrtc.getSupportedArchs()), program)
 
 
-def _words(log: bytes) -> str:
+def _words(log: bytes | bytearray) -> str:
     return log.decode("utf-8", "replace").rstrip("\0 \n")
 
 

@@ -2,12 +2,12 @@
 
 from collections.abc import Callable, Sequence
 from functools import cache
-from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from .device import cupy
 from .on_cpu.kernel import SHARED_WITHOUT_ASKING
 from .on_cpu.kernel import Kernel as OnCpu
 from .on_gpu import Kernel as OnGpu
@@ -65,7 +65,7 @@ def namespace(array: Any) -> Any:
         return np
     if not on_a_gpu(array):
         raise TypeError(f"kernels take arrays of NumPy or CuPy, but got a {type(array).__name__}")
-    return import_module("cupy")
+    return cupy()
 
 
 def laid(array: Any) -> Any:

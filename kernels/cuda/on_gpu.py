@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from .compiler import compiled
+from .compiler import compiled, nvrtc
 from .device import architecture, cupy
 from .on_cpu.kernel import SHARED_WITHOUT_ASKING
 from .on_cpu.source import signatures
@@ -28,7 +28,14 @@ TYPES = {
 @cache
 def _function(path: Path, name: str, device: int) -> Any:
     """The kernel, compiled for that GPU and loaded. Raises OSError or CompileError with a sentence."""
-    return cupy().RawModule(path=str(compiled(path, architecture(device)))).get_function(name)
+    target = architecture(device)
+    known, made_by = cupy().cuda.runtime.driverGetVersion() // 1000, nvrtc().version[0]
+    if made_by > known:
+        raise OSError(
+            f"the driver is of CUDA {known} and cannot load what NVRTC {made_by} makes: update the driver, or install "
+            f"NVRTC {known} (nvidia-cuda-nvrtc, nvidia-cuda-runtime and cuda-bindings of that version)"
+        )
+    return cupy().RawModule(path=str(compiled(path, target))).get_function(name)
 
 
 class Kernel:

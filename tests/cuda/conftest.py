@@ -111,11 +111,14 @@ def cupy(monkeypatch: pytest.MonkeyPatch) -> Any:
         ascontiguousarray=lambda a: a if a.flags.c_contiguous else Array(a.numbers.copy()),
         cuda=SimpleNamespace(
             Device=Gpu, Event=Event, get_elapsed_time=lambda start, end: 1.0,
-            runtime=SimpleNamespace(getDeviceCount=lambda: 1, memGetInfo=lambda: (5 * 10**8, 8 * 10**10)),
+            runtime=SimpleNamespace(
+                getDeviceCount=lambda: 1, driverGetVersion=lambda: 13000, memGetInfo=lambda: (5 * 10**8, 8 * 10**10)
+            ),
         ),
     )  # fmt: skip
     monkeypatch.setitem(sys.modules, "cupy", module)
     monkeypatch.setattr(on_gpu, "compiled", lambda path, architecture: path)
+    monkeypatch.setattr(on_gpu, "nvrtc", lambda: SimpleNamespace(version=(13, 0)))
     on_gpu._function.cache_clear()
     yield module
     on_gpu._function.cache_clear()

@@ -70,7 +70,7 @@ KERNEL = 'extern "C" __global__ void k(float* y, float const * __restrict__ x, c
         (lambda a: {0: a(normal(3).astype("d"))}, TypeError, r"k: y is an array of float64, but the kernel wants"),
         (lambda a: {1: a(normal(6)[::2])}, ValueError, r"k: x has strides \(8,\), but a kernel sees memory"),
         (lambda a: {1: a(normal(3), 1)}, ValueError, r"k: x lies on GPU 1, but y on GPU 0: bring all arrays to one GPU"),
-        (lambda a: {1: normal(3)}, ValueError, r"k: argument 1 lies on the CPU, but argument 0 on a GPU: bring all arrays to one of"),
+        (lambda a: {1: normal(3)}, ValueError, r"k: argument 1 lies on the CPU, but argument 0 on a GPU: bring all"),
         (lambda a: {1: [1.0]}, TypeError, r"k: x is a list, but the kernel wants const float\*: pass an array of CuPy"),
         (lambda a: {3: 3}, TypeError, r"k: n is a Python int, but the kernel wants int: pass np.int32"),
         (lambda a: {3: np.int64(3)}, TypeError, r"k: n is int64, but the kernel wants int: pass np.int32"),
@@ -145,7 +145,7 @@ def test_a_gpu_that_is_full(cupy):
     with pytest.raises(
         MemoryError, match=r"^the GPU has no room for an array of shape \(3,\): 0.50 of its 80.00 GB are free; take a smaller"
     ):
-        silu_01_elementwise.forward(cupy.nda(normal(3)))
+        silu_01_elementwise.forward(cupy.ndarray(normal(3)))
 
 
 # ---- the machine
@@ -160,7 +160,7 @@ def test_what_is_compiled_for_which_gpu(cupy, monkeypatch):
 def test_an_old_gpu(cupy, monkeypatch):
     monkeypatch.setattr(cupy.cuda, "Device", lambda k=0: SimpleNamespace(id=k, compute_capability="75"))
     with pytest.raises(OSError, match=r"^GPU 0 is of sm_75, but these kernels need sm_80 \(A100\) or newer; NumPy arrays run"):
-        silu_01_elementwise.forward(cupy.nda(normal(3)))
+        silu_01_elementwise.forward(cupy.ndarray(normal(3)))
 
 
 def test_no_driver(cupy):
@@ -169,10 +169,16 @@ def test_no_driver(cupy):
 
     cupy.cuda.runtime.getDeviceCount = missing
     with pytest.raises(OSError, match=r"^there is no GPU to run on \(cudaErrorInsufficientDriver\): install NVIDIA's driver"):
-        silu_01_elementwise.forward(cupy.nda(normal(3)))
+        silu_01_elementwise.forward(cupy.ndarray(normal(3)))
     cupy.cuda.runtime.getDeviceCount = lambda: 0
     with pytest.raises(OSError, match=r"^there is no GPU to run on: nvidia-smi must list one"):
         device.architecture()
+
+
+def test_a_driver_older_than_nvrtc(cupy):
+    cupy.cuda.runtime.driverGetVersion = lambda: 12080
+    with pytest.raises(OSError, match=r"^the driver is of CUDA 12 and cannot load what NVRTC 13 makes: update the driver, or"):
+        silu_01_elementwise.forward(cupy.ndarray(normal(3)))
 
 
 def test_no_cupy(monkeypatch):

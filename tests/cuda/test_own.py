@@ -105,6 +105,7 @@ NEVER = 'extern "C" __global__ void other(int* y) { y[0] = 1; }'
         ("exp", SOFTMAX, "", "! exp has no CUDA kernels to stand beside; there are some for gelu, "),
         ("softmax", SOFTMAX, ":her_forward", "! my.cu has no kernel called her_forward; there are my_forward, my_vjp"),
         ("softmax", SOFTMAX + NEVER, "", "! my.cu has my_forward, other: --kernel my.cu:NAME must say which one is meant"),
+        ("softmax", NEVER[11:], "", '! my.cu: a kernel is found by its name, so it must be declared extern "C" __global__ void'),
         ("softmax", "", "", "! my.cu has no kernel: --kernel my.cu:NAME must say"),
         ("softmax", NEVER, "", '! my.cu: other takes (int* y), but it must be extern "C" __global__ void other(float* y, c'),
         ("softmax", SOFTMAX, ".cu", "! --kernel is "),
