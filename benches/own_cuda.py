@@ -31,6 +31,7 @@ import subprocess
 import sys
 import warnings
 from collections.abc import Callable, Sequence
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -303,20 +304,29 @@ def show_code(found: argparse.Namespace) -> None:
     """Print PTX, or SASS where the toolkit has a disassembler."""
     path = source_of(found)
     if found.sass:
-        places = [os.environ.get("PATH", ""), *(f"{os.environ[n]}/bin" for n in ("CUDA_HOME", "CUDA_PATH") if n in os.environ)]
-        tools = {tool: shutil.which(tool, path=os.pathsep.join(places)) for tool in ("nvdisasm", "cuobjdump")}
-        tool = next((name for name, place in tools.items() if place), None)
-        if tool is None:
-            raise BenchError(
-                "--sass needs nvdisasm or cuobjdump of the CUDA toolkit, and neither is on the PATH or under CUDA_HOME; --ptx "
-                "shows what the assembler starts from"
-            )
-        cubin = compiler.compiled(path, found.arch)
-        flags = [] if tool == "nvdisasm" else ["-sass"]
-        done = subprocess.run([str(tools[tool]), *flags, str(cubin)], capture_output=True, text=True, check=False)
+        tool = disassembler()
+        flags = ["-c"] if Path(tool).name == "nvdisasm" else ["-sass"]
+        cubin = str(compiler.compiled(path, found.arch))
+        done = subprocess.run([tool, *flags, cubin], capture_output=True, text=True, check=False)
         if done.returncode:
-            raise BenchError(f"{tool} failed: {(done.stderr.strip().splitlines() or ['it says nothing'])[0]}")
+            said = (done.stderr.strip().splitlines() or ["it says nothing"])[0]
+            raise BenchError(f"{Path(tool).name} cannot read the cubin: {said}")
         sys.stdout.write(done.stdout)
         return
     ptx, _ = compiler.made(path, found.arch, wanted="PTX")
     print(ptx.decode().rstrip("\0\n"))
+
+
+def disassembler() -> str:
+    """The path of nvdisasm or cuobjdump: on the PATH, in a toolkit, or in NVIDIA's packages. BenchError where there is none."""
+    packages = find_spec("nvidia")
+    places = [os.environ.get("PATH", ""), *(f"{os.environ[n]}/bin" for n in ("CUDA_HOME", "CUDA_PATH") if os.environ.get(n))]
+    for base in (packages.submodule_search_locations or ()) if packages else ():
+        places += map(str, Path(base).glob("cu*/bin"))
+    for tool in ("nvdisasm", "cuobjdump"):
+        if place := shutil.which(tool, path=os.pathsep.join(places)):
+            return place
+    raise BenchError(
+        "--sass needs a disassembler: pip install 'handgrad[cuda-compile]', or the CUDA toolkit with its bin on the PATH or "
+        "under CUDA_HOME; --ptx shows what the assembler starts from"
+    )

@@ -105,7 +105,7 @@ NEVER = 'extern "C" __global__ void other(int* y) { y[0] = 1; }'
         ("exp", SOFTMAX, "", "! exp has no CUDA kernels to stand beside; there are some for gelu, "),
         ("softmax", SOFTMAX, ":her_forward", "! my.cu has no kernel called her_forward; there are my_forward, my_vjp"),
         ("softmax", SOFTMAX + NEVER, "", "! my.cu has my_forward, other: --kernel my.cu:NAME must say which one is meant"),
-        ("softmax", NEVER[11:], "", '! my.cu: a kernel is found by its name, so it must be declared extern "C" __global__ void'),
+        ("softmax", NEVER[11:], "", '! my.cu: a kernel is found by its name, so it must be declared extern "C"'),
         ("softmax", "", "", "! my.cu has no kernel: --kernel my.cu:NAME must say"),
         ("softmax", NEVER, "", '! my.cu: other takes (int* y), but it must be extern "C" __global__ void other(float* y, c'),
         ("softmax", SOFTMAX, ".cu", "! --kernel is "),
@@ -123,13 +123,14 @@ def test_what_cannot_stand_in_is_one_sentence(bench, operation, text, name, sent
         (["--backend", "cuda", "numba"], "! --backend cuda numba: cuda stands alone"),
         (["--backend", "cuda"], "! CUDA kernels on a GPU need CuPy: pip install"),
         (["--kernel-vjp", "a.py:f"], "! --kernel-vjp belongs to --kernel FILE.py:FUNCTION"),
-        (["--sass"], "! --sass needs nvdisasm or cuobjdump of the CUDA toolkit"),
+        (["--sass"], "! --sass needs a disassembler: pip install 'handgrad[cuda-compile]', or the CUDA"),
         (["--kernel", "own.py:f", "--ptx"], "! --ptx shows the code of CUDA kernels, but --kernel own.py:f is no .cu file"),
     ],
 )
-def test_what_cannot_be_is_one_sentence(bench, monkeypatch, more, sentence):
+def test_what_cannot_be_is_one_sentence(bench, benches, monkeypatch, more, sentence):
     monkeypatch.setitem(sys.modules, "cupy", None)
     monkeypatch.setenv("PATH", "")
+    monkeypatch.setattr(benches.own_cuda, "find_spec", lambda name: None)
     assert bench("softmax", SOFTMAX, *more).startswith(sentence)
 
 
@@ -197,16 +198,34 @@ def test_ptx_of_a_rung_and_of_a_kernel(bench, benches, monkeypatch, capsys):
     assert capsys.readouterr().out == "// PTX of matmul_03_shared_tile.cu for sm_80\n"
 
 
-@pytest.mark.parametrize(("tool", "flags"), [("nvdisasm", ""), ("cuobjdump", "-sass ")])
-def test_sass_by_the_toolkits_disassembler(bench, monkeypatch, tmp_path, tool, flags):
-    (tmp_path / tool).write_text('#!/bin/sh\necho "of $@"\n')
-    (tmp_path / tool).chmod(0o755)
-    monkeypatch.setenv("PATH", str(tmp_path))
+@pytest.mark.parametrize(("tool", "flags"), [("nvdisasm", "-c"), ("cuobjdump", "-sass")])
+@pytest.mark.parametrize("packaged", [False, True])
+def test_sass_by_the_toolkits_disassembler(bench, benches, monkeypatch, tmp_path, tool, flags, packaged):
+    folder = tmp_path / "cu13" / "bin"
+    folder.mkdir(parents=True)
+    (folder / tool).write_text('#!/bin/sh\necho "of $@"\n')
+    (folder / tool).chmod(0o755)
+    monkeypatch.setenv("PATH", "" if packaged else str(folder))
+    for name in ("CUDA_HOME", "CUDA_PATH"):
+        monkeypatch.delenv(name, raising=False)
+    spec = SimpleNamespace(submodule_search_locations=[str(tmp_path)])
+    monkeypatch.setattr(benches.own_cuda, "find_spec", lambda name: spec if packaged else None)
     monkeypatch.setattr(compiler, "compiled", lambda path, architecture: Path(f"my-{architecture}.cubin"))
     ran = []
     monkeypatch.setattr(sys.stdout, "write", ran.append)
     bench("", SOFTMAX, "--sass")
-    assert ran == [f"of {flags}my-sm_80.cubin\n"]
+    assert ran == [f"of {flags} my-sm_80.cubin\n"]
+
+
+@pytest.mark.parametrize("architecture", ["sm_80", "sm_90a"])
+def test_tensor_cores_and_copies_are_there_in_machine_code(architecture):
+    """What ptx.cuh asks for comes out of the assembler: mma.sync as HMMA in each of the types, cp.async as LDGSTS."""
+    done = command("matmul_08", "--sass", "--arch", architecture)
+    if done.returncode == 2 and "pip install" in done.stderr:
+        pytest.skip("NVRTC or nvdisasm is not installed (pip install -e '.[cuda-compile]')")
+    assert done.returncode == 0, done.stderr
+    for words in ("HMMA.16816.F32.BF16", "HMMA.16816.F32 ", "HMMA.1688.F32.TF32", "LDGSTS.E.BYPASS.128"):
+        assert words in done.stdout, f"no {words} for {architecture}"
 
 
 @pytest.mark.parametrize(
