@@ -4,6 +4,8 @@
     handgrad bench --list                                                 rows and sizes
     handgrad bench --kernel my_kernel.py:softmax_forward --as softmax     a kernel of yours beside ours
     handgrad bench softmax --asm                                          what of the machine code vectorised
+    handgrad bench --kernel my.cu --as softmax                            a CUDA kernel of yours, checked on the CPU
+    handgrad bench matmul_03 --ptx                                        the code of a CUDA kernel (or --sass)
 
 Check. Every side runs once on the same numbers; y, or the gradients for a given cotangent, are compared with the hand-derived
 formula in float64: first what is finite, then the norm of the difference. The memory from which results are allocated is filled
@@ -19,6 +21,8 @@ needs at least, and the larger of the two times is the limit. A figure beyond it
 
 A kernel of yours is a function of the row's inputs (and parameters, by name) that returns y: a NumPy array, new, float32. Its
 vjp(dy, y, *inputs) returns the gradients; it is found beside it by its name (softmax_vjp beside softmax_forward), or named.
+A CUDA kernel of yours is a function of the same parameters as the operation's first rung, which --list --backend cuda-on-cpu
+prints, and is launched like that one unless a comment of its file says otherwise: // NAME<<<grid, block>>> (own_cuda.py).
 """
 
 from __future__ import annotations
@@ -52,6 +56,10 @@ AGAIN = 3
 
 def main() -> None:
     arguments = ops_options.parse(__doc__)
+    if arguments.cuda or arguments.ptx or arguments.sass:
+        import own_cuda  # which loads the launchers
+
+        return own_cuda.run(arguments)
     if arguments.list:
         return listed()
     if arguments.asm:

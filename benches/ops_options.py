@@ -16,6 +16,7 @@ import sides
 from harness import BenchError
 
 BACKENDS = ("numba", "formula")
+CUDA = ("cuda-on-cpu", "cuda")
 DIRECTIONS = ("forward", "backward")
 CACHES = ("warm", "cold")
 
@@ -30,7 +31,8 @@ class Parser(argparse.ArgumentParser):
 def parse(description: str | None) -> argparse.Namespace:
     """What is to be done: `work`, pairs of case and direction, and the options; BenchError for what cannot be."""
     found = parser(description).parse_args()
-    if found.list:
+    cuda(found)
+    if found.list or found.cuda or found.ptx or found.sass:
         return found
     known = list(dict.fromkeys(case.op for case in cases.CASES))
     for op in [*found.op, *([found.as_op] if found.as_op else [])]:
@@ -70,6 +72,31 @@ def parse(description: str | None) -> argparse.Namespace:
     if found.out.is_dir() or (found.out.parent.exists() and not os.access(found.out.parent, os.W_OK)):
         raise BenchError(f"--out is {found.out}, but it must be a file that can be written")
     return found
+
+
+def cuda(found: argparse.Namespace) -> None:
+    """Where CUDA kernels are meant: `cuda`, the backend or ""; `kernel_file` and `kernel_name` of --kernel FILE.cu[:KERNEL]."""
+    file, _, name = (found.kernel or "").partition(".cu")
+    there = bool(_) and name[:1] in ("", ":")
+    found.kernel_file, found.kernel_name = (Path(file + ".cu"), name[1:]) if there else (None, "")
+    found.cuda = next((name for name in CUDA if name in found.backend), "cuda-on-cpu" if there else "")
+    for option, given in (("--ptx", found.ptx), ("--sass", found.sass)):
+        if given and found.kernel and not there:
+            raise BenchError(f"{option} shows the code of CUDA kernels, but --kernel {found.kernel} is no .cu file")
+    if there and not found.kernel_file.is_file():
+        raise BenchError(f"--kernel is {found.kernel}, but it must be FILE.cu or FILE.cu:KERNEL with a file that is there")
+    if not found.cuda or found.list or found.ptx or found.sass:
+        return
+    if len(found.backend) > 1:
+        raise BenchError(f"--backend {' '.join(found.backend)}: {found.cuda} stands alone")
+    if not there:
+        raise BenchError(f"--backend {found.cuda} is for a CUDA kernel of your own: --kernel FILE.cu --as OP")
+    ops = list(dict.fromkeys([*found.op, *([found.as_op] if found.as_op else [])]))
+    if len(ops) != 1:
+        raise BenchError("--kernel needs the one OP that the kernel computes: --kernel FILE.cu --as OP")
+    found.as_op = ops[0]
+    if found.kernel_vjp:
+        raise BenchError("--kernel-vjp belongs to --kernel FILE.py:FUNCTION; a .cu names its own: my_vjp beside my_forward")
 
 
 def user(found: argparse.Namespace) -> sides.User | None:
@@ -123,7 +150,8 @@ def parser(description: str | None) -> Parser:
     add("op", nargs="*", metavar="OP", help="rows, such as softmax; none means all of them")
     add("--list", action="store_true", help="print the rows and sizes that can be timed, and end")
     add("--backend", nargs="+", default=["numba"], metavar="NAME",
-        help=f"what of handgrad is timed: {', '.join(BACKENDS)} (default numba, production's kernel)")  # fmt: skip
+        help=f"what of handgrad is timed: {', '.join(BACKENDS)} (default numba, production's kernel); for --kernel FILE.cu "
+        f"{' or '.join(CUDA)}")  # fmt: skip
     add("--against", nargs="+", metavar="RIVAL",
         help=f"of {', '.join(sides.RIVALS)}; ratios are against the first (default torch, where installed)")  # fmt: skip
     add("--all-settings", action="store_true",
@@ -131,11 +159,15 @@ def parser(description: str | None) -> Parser:
     add("--directions", nargs="+", default=DIRECTIONS, metavar="WAY", help="forward, backward (default both)")
     add("--caches", nargs="+", default=CACHES, metavar="STATE", help="warm, cold (default both)")
     add("--no-ladders", dest="ladders", action="store_false", help="leave out the rungs below production's")
-    add("--kernel", metavar="FILE.py:FUNCTION", help="a function of your own, of a row's inputs, that returns y")
+    add("--kernel", metavar="FILE.py:FUNCTION",
+        help="a function of your own, of a row's inputs, that returns y; or FILE.cu[:KERNEL], a CUDA kernel")  # fmt: skip
     add("--as", dest="as_op", metavar="OP", help="the row that --kernel computes")
     add("--kernel-vjp", metavar="FILE.py:FUNCTION",
         help="its vjp(dy, y, *inputs), which returns the gradients (default: softmax_vjp beside softmax_forward)")  # fmt: skip
     add("--asm", action="store_true", help="say what of the OP's machine code vectorised, and end")
+    add("--ptx", action="store_true", help="print the PTX of a CUDA kernel, such as matmul_03, and end")
+    add("--sass", action="store_true", help="print its machine code, with a disassembler of the CUDA toolkit, and end")
+    add("--arch", default="sm_80", help="what --ptx and --sass compile for (default sm_80; sm_90a is Hopper)")
     add("--code", action="store_true", help="with --asm: print the machine code too")
     add("--rounds", type=harness.positive_int, default=6, help="blocks of each side (default 6)")
     add("--seconds", type=harness.positive, default=0.15, help="seconds a block (default 0.15)")

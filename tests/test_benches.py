@@ -382,7 +382,7 @@ def test_a_kernel_with_its_vjp(tmp_path: Path) -> None:
         (["--kernel", f"{__file__}:f"], "--kernel needs the one OP"),
         (["--kernel", f"{__file__}:f", "--as", "adamw"], "--kernel cannot stand in for adamw"),
         (["--as", "silu"], "--as belongs to --kernel"),
-        (["silu", "--backend", "cuda"], "--backend cuda is none of numba, formula"),
+        (["silu", "--backend", "cuda"], "--backend cuda is for a CUDA kernel of your own"),
         (["--against", "numpy", "silu"], "--against silu is none of torch, numpy, jax; an OP goes before the options"),
         (["--against", "jax", "--rounds", "0"], "--rounds: 0 is no positive whole number"),
         (["silu", "--seconds", "x"], "--seconds: x is no positive number"),

@@ -15,7 +15,7 @@ FILES = sorted(path for room in ROOMS for path in (ROOT / room).rglob("*.py"))
 
 OUTSIDE = {
     "reference": {"numpy", "array_api_compat"},
-    "kernels": {"numpy", "numba", "llvmlite", "cupy"},
+    "kernels": {"numpy", "numba", "llvmlite", "cupy", "cuda"},
     "engine": {"numpy", "regex", "safetensors", "rich", "typer", "threadpoolctl", "ml_dtypes", "jieba", "matplotlib"},
     "engine/testing": {"pytest", "hypothesis", "numba"},
 }

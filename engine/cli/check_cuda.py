@@ -135,20 +135,22 @@ class Narrow:
         return self.pair.vjp(*self.rounded(*given), **more)
 
 
-def check_rung(op: Op, launcher: Any, name: str, seed: int) -> Report:
+def check_rung(op: Op, launcher: Any, name: str, seed: int, repeat: str = "") -> Report:
     """A pair that computes in float32 alone, or in the type that the launcher names: larger samples, random ones and the
     row's own against the formula in longdouble, and the promises of the contract. Raises CheckError, or what a launch raises.
+
+    repeat: the command that repeats it, for the sentence of what failed.
     """
     report, dtype = Report(op.name, seed), _dtype(launcher)
     pair = Narrow(launcher, dtype)
     subject = of_kernel(op, pair, name)
+    repeat = repeat or f"handgrad check --backend {BACKEND} {op.name}"
     for number, sample in enumerate(_samples(op, pair, seed)):
         rng = np.random.default_rng([seed, number])
-        repeat = f"handgrad check --backend {BACKEND} {op.name}"
         wide = Case(subject, sample.inputs, dict(sample.params), rng, report, f"{repeat}: {sample.why}")
         with np.errstate(all="ignore"), ExitStack() as stack:
             if number == 0:
-                stack.enter_context(running(("forward",), sanitize=True))
+                stack.enter_context(running(("forward", "reverse"), sanitize=True))
             kernels.agreement(wide, dtype)
             if sample.why == "random":
                 narrow = Case(subject, wide.at(dtype), dict(sample.params), rng, report, wide.repeat)

@@ -1,25 +1,28 @@
-"""One call for both machines: a kernel of a `.cu` beside its launcher, on CuPy arrays by the GPU, on NumPy arrays by on_cpu.
+"""One call for both machines: a kernel of a `.cu` beside its launcher, on CuPy arrays by the GPU, on NumPy arrays by on_cpu."""
 
-CuPy ignores strides when it passes an array to a kernel and takes a Python integer for an int64; both are refused here, on
-either machine. CuPy compiles with -ftz=true: on a GPU, float32 numbers below 1.2e-38 are taken as zero.
-"""
-
-from collections.abc import Sequence
-from functools import cache, cached_property
-from importlib import import_module
+from collections.abc import Callable, Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from .device import cupy
 from .on_cpu.kernel import SHARED_WITHOUT_ASKING
 from .on_cpu.kernel import Kernel as OnCpu
+from .on_gpu import Kernel as OnGpu
 
 
 @cache
 def on_cpu(path: Path, name: str) -> OnCpu:
     """The kernel for NumPy arrays, compiled once."""
     return OnCpu(path, name)
+
+
+@cache
+def on_gpu(path: Path, name: str) -> OnGpu:
+    """The kernel for CuPy arrays."""
+    return OnGpu(path, name)
 
 
 class Kernel:
@@ -31,40 +34,43 @@ class Kernel:
     def __repr__(self) -> str:
         return f"Kernel({str(self.path)!r}, {self.name!r})"
 
-    @cached_property
-    def _on_gpu(self) -> Any:
-        cupy: Any = import_module("cupy")
-        options = ("--std=c++17", f"-I{self.path.parent}")
-        return cupy.RawModule(code=self.path.read_text(encoding="utf-8"), options=options).get_function(self.name)
-
     def __call__(self, grid: Sequence[int], block: Sequence[int], args: Sequence[Any], *, shared_mem: int = 0) -> None:
-        """Runs on the machine where the arrays are. Raises ValueError for arrays that a kernel would misread."""
-        if any(isinstance(a, np.ndarray) for a in args):
-            kernel = on_cpu(self.path, self.name)
-            if shared_mem > SHARED_WITHOUT_ASKING:
-                kernel.max_dynamic_shared_size_bytes = shared_mem
-            kernel(grid, block, args, shared_mem=shared_mem)
+        """Runs on the machine where the arrays are. Raises TypeError or ValueError for what a kernel would misread, OSError
+        where a compiler, a driver or a GPU is missing.
+        """
+        here = [k for k, a in enumerate(args) if isinstance(a, np.ndarray)]
+        there = [k for k, a in enumerate(args) if on_a_gpu(a)]
+        if here and there:
+            raise ValueError(
+                f"{self.name}: argument {here[0]} lies on the CPU, but argument {there[0]} on a GPU: bring all arrays to one "
+                "of them (cupy.asarray, cupy.asnumpy)"
+            )
+        if there:
+            on_gpu(self.path, self.name)(grid, block, args, shared_mem=shared_mem)
             return
-        for k, a in enumerate(args):
-            if not isinstance(a, np.generic) and not a.flags.c_contiguous:
-                raise ValueError(
-                    f"{self.name}: argument {k} has strides {a.strides}, but a kernel sees memory as C-contiguous"
-                )
+        kernel = on_cpu(self.path, self.name)
         if shared_mem > SHARED_WITHOUT_ASKING:
-            self._on_gpu.max_dynamic_shared_size_bytes = shared_mem
-        self._on_gpu(tuple(grid), tuple(block), tuple(args), shared_mem=shared_mem)
+            kernel.max_dynamic_shared_size_bytes = shared_mem
+        kernel(grid, block, args, shared_mem=shared_mem)
+
+
+def on_a_gpu(array: Any) -> bool:
+    """Whether it is an array of CuPy, or of another library for GPUs."""
+    return hasattr(type(array), "__cuda_array_interface__")
 
 
 def namespace(array: Any) -> Any:
-    """NumPy, or CuPy for its arrays."""
+    """NumPy, or CuPy for its arrays. Raises TypeError for anything else."""
     if isinstance(array, (np.ndarray, np.generic)):
         return np
-    return import_module("cupy")
+    if not on_a_gpu(array):
+        raise TypeError(f"kernels take arrays of NumPy or CuPy, but got a {type(array).__name__}")
+    return cupy()
 
 
 def laid(array: Any) -> Any:
     """The array as a kernel sees memory: C-contiguous; itself if it is that already."""
-    return namespace(array).ascontiguousarray(array)
+    return _made(lambda: namespace(array).ascontiguousarray(array), array.shape, array)
 
 
 def empty(shape: Sequence[int], like: Any, dtype: Any = None) -> Any:
@@ -72,7 +78,21 @@ def empty(shape: Sequence[int], like: Any, dtype: Any = None) -> Any:
     dtype = like.dtype if dtype is None else dtype
     if namespace(like) is np:
         return np.full(shape, np.nan, dtype)
-    return namespace(like).empty(shape, dtype)
+    return _made(lambda: namespace(like).empty(shape, dtype), shape, like)
+
+
+def _made(make: Callable[[], Any], shape: Sequence[int], like: Any) -> Any:
+    """What `make` returns. Raises MemoryError with a sentence where a GPU has no room for it."""
+    try:
+        return make()
+    except MemoryError as error:
+        if namespace(like) is np:
+            raise
+        free, total = (n / 1e9 for n in namespace(like).cuda.runtime.memGetInfo())
+        raise MemoryError(
+            f"the GPU has no room for an array of shape {tuple(shape)}: {free:.2f} of its {total:.2f} GB are free; take a "
+            "smaller batch, or let go of arrays that are no longer needed"
+        ) from error
 
 
 def blocks(work: int, each: int) -> int:

@@ -31,7 +31,10 @@ def accepts(x1: Any, x2: Any) -> bool:
 
 def forward(x1: Any, x2: Any) -> tuple[Any, None]:
     """y (M, N) of x1 (M, K) and x2 (K, N), in their type; sums in float32."""
-    return PRODUCTS[x1.dtype.name].forward(x1, x2)
+    product = PRODUCTS.get(x1.dtype.name)
+    if product is None:
+        raise ValueError(f"matmul_forward_08_mma takes {', '.join(PRODUCTS)}, but got {x1.dtype.name} {tuple(x1.shape)}")
+    return product.forward(x1, x2)
 
 
 def vjp(dy: Any, y: Any, x1: Any, x2: Any, *, residuals: None, wanted: Any, into: Any) -> tuple:

@@ -10,10 +10,13 @@ from typing import Any
 import numpy as np
 
 from .launch import Kernel, empty, laid, namespace
-from .pairs import FLOAT32, Launch
+from .pairs import FLOAT32, MOST, MOST_BLOCKS, Launch, refuse, rows
 
 SLAB = 64
 """Rows whose column sums one block adds; the constant of the same name in the `.cu` files."""
+MOST_ROWS = MOST_BLOCKS * SLAB
+"""A grid counts the slabs in its second direction."""
+TAKES = f"at most {MOST_ROWS} rows"
 
 
 @dataclass(frozen=True)
@@ -29,12 +32,15 @@ class LayerNorm:
 
     def accepts(self, x: Any, weight: Any, bias: Any = None, *, eps: float = 1e-5) -> bool:
         vectors = (weight,) if bias is None else (weight, bias)
-        return (
+        fits = (
             x.dtype == FLOAT32 and x.ndim >= 1 and all(v.dtype == x.dtype and v.shape == x.shape[-1:] for v in vectors)
         )
+        return fits and rows(x) <= MOST_ROWS and x.shape[-1] <= MOST
 
     def forward(self, x: Any, weight: Any, bias: Any = None, *, eps: float = 1e-5) -> tuple[Any, tuple[Any, Any]]:
         """y (..., C) of x (..., C), weight (C,) and bias (C,); residuals: mean and 1/sqrt(variance + eps) of every row."""
+        if not self.accepts(x, weight, bias):
+            refuse(self.forward_kernel, f"float32 x (..., C), weight (C,) and bias (C,) or none; {TAKES}", x, weight, bias)
         R, C = _shape(x)
         y, means, scales = empty(x.shape, x), empty((R,), x), empty((R,), x)
         if R:
@@ -77,10 +83,13 @@ class RmsNorm:
     columns: Callable[..., None]
 
     def accepts(self, x: Any, weight: Any, *, eps: float = 1e-6) -> bool:
-        return x.dtype == weight.dtype == FLOAT32 and x.ndim >= 1 and weight.shape == x.shape[-1:]
+        fits = x.dtype == weight.dtype == FLOAT32 and x.ndim >= 1 and weight.shape == x.shape[-1:]
+        return fits and rows(x) <= MOST_ROWS and x.shape[-1] <= MOST
 
     def forward(self, x: Any, weight: Any, *, eps: float = 1e-6) -> tuple[Any, Any]:
         """y (..., C) of x (..., C) and weight (C,); residual: 1/sqrt(mean(x^2) + eps) of every row."""
+        if not self.accepts(x, weight):
+            refuse(self.forward_kernel, f"float32 x (..., C) and weight (C,); {TAKES}", x, weight)
         R, C = _shape(x)
         y, scales = empty(x.shape, x), empty((R,), x)
         if R:

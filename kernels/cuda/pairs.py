@@ -17,6 +17,17 @@ import numpy as np
 from .launch import Kernel, blocks, empty, laid
 
 FLOAT32 = np.dtype(np.float32)
+MOST = 2**31 - 2**16
+"""Kernels count in int32, and threads of the last block beyond the end; nothing may be longer than this."""
+MOST_BLOCKS = 65535
+"""In the second direction of a grid."""
+
+
+def refuse(kernel: Kernel, takes: str, *arrays: Any, **params: Any) -> None:
+    """Raises ValueError with what the launcher got and what it takes: for a forward whose `accepts` says no."""
+    got = ", ".join(f"{a.dtype} {tuple(a.shape)}" for a in arrays if a is not None)
+    more = "".join(f", {name}={value}" for name, value in params.items())
+    raise ValueError(f"{kernel.name} takes {takes}, but got {got}{more}")
 
 
 @dataclass(frozen=True)
@@ -34,7 +45,9 @@ class Product:
     shared_mem: int = 0
 
     def accepts(self, x1: Any, x2: Any) -> bool:
-        return x1.dtype.name == x2.dtype.name == self.dtype and x1.ndim == x2.ndim == 2 and x1.shape[1] == x2.shape[0]
+        fits = x1.dtype.name == x2.dtype.name == self.dtype and x1.ndim == x2.ndim == 2 and x1.shape[1] == x2.shape[0]
+        lengths = (*x1.shape, x2.shape[-1])  # each is a side of c in one of the three products
+        return fits and max(lengths) <= min(MOST, MOST_BLOCKS * min(self.tile))
 
     def multiply(self, a: Any, b: Any) -> Any:
         """c (M, N) of a (M, K) and b (K, N)."""
@@ -48,11 +61,18 @@ class Product:
         return c
 
     def forward(self, x1: Any, x2: Any) -> tuple[Any, None]:
+        if not self.accepts(x1, x2):
+            refuse(self.kernel, f"{self.dtype} matrices (M, K) and (K, N), none longer than its grid", x1, x2)
         return self.multiply(x1, x2), None
 
     def vjp(self, dy: Any, y: Any, x1: Any, x2: Any, *, residuals: None, wanted: Any, into: Any) -> tuple:
         """dx1 = dy x2^T, dx2 = x1^T dy."""
         return self.multiply(dy, x2.T) if wanted[0] else None, self.multiply(x1.T, dy) if wanted[1] else None
+
+
+def rows(x: Any) -> int:
+    """How many rows the last axis of x makes."""
+    return math.prod(x.shape[:-1])
 
 
 Launch = Callable[[int, int], tuple[tuple[int, ...], tuple[int, ...]]]
@@ -80,9 +100,11 @@ class Rows:
     launch: Launch
 
     def accepts(self, x: Any, *, axis: int = -1) -> bool:
-        return x.dtype == FLOAT32 and x.ndim >= 1 and axis in (-1, x.ndim - 1)
+        return x.dtype == FLOAT32 and x.ndim >= 1 and axis in (-1, x.ndim - 1) and rows(x) <= MOST >= x.shape[-1]
 
     def forward(self, x: Any, *, axis: int = -1) -> tuple[Any, None]:
+        if not self.accepts(x, axis=axis):
+            refuse(self.forward_kernel, f"float32 rows along the last axis, at most {MOST} of them", x, axis=axis)
         y = empty(x.shape, x)
         self._run(self.forward_kernel, y, x)
         return y, None
@@ -111,9 +133,11 @@ class Elementwise:
     each: int = 1
 
     def accepts(self, x: Any) -> bool:
-        return x.dtype == FLOAT32
+        return x.dtype == FLOAT32 and math.prod(x.shape) <= MOST
 
     def forward(self, x: Any) -> tuple[Any, None]:
+        if not self.accepts(x):
+            refuse(self.forward_kernel, f"float32 arrays of at most {MOST} numbers", x)
         y = empty(x.shape, x)
         self._run(self.forward_kernel, y, x)
         return y, None

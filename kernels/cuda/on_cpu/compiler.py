@@ -44,21 +44,21 @@ def compiler() -> tuple[str, str]:
     return path, subprocess.run([path, "--version"], capture_output=True, text=True, check=True).stdout
 
 
-def folder() -> Path:
-    """~/.cache/handgrad/cuda_on_cpu or under XDG_CACHE_HOME; a temporary one where that cannot be written."""
+def folder(name: str = "cuda_on_cpu") -> Path:
+    """~/.cache/handgrad/`name` or under XDG_CACHE_HOME; a temporary one where that cannot be written."""
     base = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
-    place = Path(base, "handgrad", "cuda_on_cpu")
+    place = Path(base, "handgrad", name)
     try:
         place.mkdir(parents=True, exist_ok=True)
         tempfile.TemporaryFile(dir=place).close()
     except OSError:
-        return _temporary()
+        return _temporary(name)
     return place
 
 
 @functools.cache
-def _temporary() -> Path:
-    return Path(tempfile.mkdtemp(prefix="handgrad_cuda_on_cpu_"))
+def _temporary(name: str) -> Path:
+    return Path(tempfile.mkdtemp(prefix=f"handgrad_{name}_"))
 
 
 def _digest(path: Path, text: str, options: tuple[str, ...]) -> str:
