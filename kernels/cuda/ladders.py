@@ -16,11 +16,15 @@ LADDERS: dict[str, tuple[str, ...]] = {
         "07_warp_tile", "08_mma",
     ),
     "rms_norm": ("01_warp_per_row",),
+    "rotary_embedding": ("01_thread_per_pair", "02_tables"),
     "silu": ("01_elementwise",),
     "softmax": ("01_thread_per_row", "02_warp_per_row", "03_block_per_row", "04_online", "05_registers"),
 }  # fmt: skip
 
-NO_ROWS: dict[str, tuple[str, ...]] = {"philox": ("01_block_per_thread",)}
+NO_ROWS: dict[str, tuple[str, ...]] = {
+    "adamw": ("01_fused", "02_vector_loads"),
+    "philox": ("01_block_per_thread",),
+}
 """Ladders of what nobody differentiates, so that it is no row: each has the calls of its namesake in kernels/cpu."""
 
 
