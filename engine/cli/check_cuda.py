@@ -16,7 +16,7 @@ from rich.console import Console
 from ...kernels.cuda.ladders import LADDERS, rung
 from ...kernels.cuda.on_cpu.compiler import CompileError, compiler
 from ...kernels.cuda.on_cpu.kernel import SCHEDULES, KernelError, running
-from ...reference.op import Op, Sample
+from ...reference.op import Op, Sample, Spec
 from ...reference.table import BY_NAME
 from .. import ops as _ops  # noqa: F401  (gives Tensor its namespace)
 from ..errors import UserError
@@ -123,7 +123,12 @@ class Narrow:
     dtype: Any
 
     def rounded(self, *arrays: Any) -> tuple[Any, ...]:
-        return tuple(a.astype(self.dtype) if isinstance(a, np.ndarray) and a.dtype == np.float64 else a for a in arrays)
+        return tuple(self._rounded(a) for a in arrays)
+
+    def _rounded(self, a: Any) -> Any:
+        if isinstance(a, tuple):  # the cotangents of several outputs
+            return self.rounded(*a)
+        return np.asarray(a, self.dtype) if getattr(a, "dtype", None) == np.float64 and not isinstance(a, Spec) else a
 
     def accepts(self, *xs: Any, **params: Any) -> bool:
         return self.pair.accepts(*self.rounded(*xs), **params)

@@ -6,6 +6,9 @@ from importlib import import_module
 from types import ModuleType
 
 LADDERS: dict[str, tuple[str, ...]] = {
+    "dropout": ("01_elementwise", "02_vector_loads"),
+    "dropout_add": ("01_word_per_thread", "02_block_per_thread"),
+    "embedding": ("01_naive", "02_sorted"),
     "gelu": ("01_elementwise", "02_vector_loads"),
     "layer_norm": ("01_thread_per_row", "02_warp_per_row"),
     "matmul": (
@@ -13,9 +16,16 @@ LADDERS: dict[str, tuple[str, ...]] = {
         "07_warp_tile", "08_mma",
     ),
     "rms_norm": ("01_warp_per_row",),
+    "rotary_embedding": ("01_thread_per_pair", "02_tables"),
     "silu": ("01_elementwise",),
     "softmax": ("01_thread_per_row", "02_warp_per_row", "03_block_per_row", "04_online", "05_registers"),
 }  # fmt: skip
+
+NO_ROWS: dict[str, tuple[str, ...]] = {
+    "adamw": ("01_fused", "02_vector_loads"),
+    "philox": ("01_block_per_thread",),
+}
+"""Ladders of what nobody differentiates, so that it is no row: each has the calls of its namesake in kernels/cpu."""
 
 
 def rung(operation: str, name: str) -> ModuleType:

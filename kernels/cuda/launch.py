@@ -68,9 +68,15 @@ def namespace(array: Any) -> Any:
     return cupy()
 
 
+def aligned(*arrays: Any) -> bool:
+    """Whether all begin at a multiple of 16 bytes, where a float4 may be read. A slice of an array need not."""
+    return all((a.ctypes.data if isinstance(a, np.ndarray) else a.data.ptr) % 16 == 0 for a in arrays)
+
+
 def laid(array: Any) -> Any:
-    """The array as a kernel sees memory: C-contiguous; itself if it is that already."""
-    return _made(lambda: namespace(array).ascontiguousarray(array), array.shape, array)
+    """The array as a kernel sees memory: C-contiguous, from a multiple of 16 bytes on; itself if it is that already."""
+    contiguous = _made(lambda: namespace(array).ascontiguousarray(array), array.shape, array)
+    return contiguous if aligned(contiguous) else _made(contiguous.copy, array.shape, array)
 
 
 def empty(shape: Sequence[int], like: Any, dtype: Any = None) -> Any:

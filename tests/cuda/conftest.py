@@ -12,9 +12,11 @@ import ml_dtypes
 import numpy as np
 import pytest
 
+import handgrad
 from handgrad.kernels.cuda import launch, on_gpu
-from handgrad.kernels.cuda.on_cpu.kernel import SHARED_WITHOUT_ASKING
+from handgrad.kernels.cuda.on_cpu.kernel import SHARED_WITHOUT_ASKING, Kernel, KernelError
 
+FOLDER = Path(handgrad.__path__[0], "kernels", "cuda")
 EPS = float(np.finfo(np.float32).eps)
 LAST_ROUNDING = {"float32": 0.0, "float16": 2.0**-11, "bfloat16": 2.0**-8}
 
@@ -236,3 +238,28 @@ def sizes() -> SimpleNamespace:
     products = [(0, 3, 4), (3, 0, 5), (1, 1, 1), (5, 33, 2), (33, 8, 36), (65, 20, 70), (131, 17, 129), (16, 104, 136)]
     rows = [(0, 3), (2, 0), (1, 1), (3, 5), (130, 33), (7, 64), (70, 100), (3, 1031), (2, 516)]
     return SimpleNamespace(of=lambda operation: products if operation == "matmul" else rows)
+
+
+@pytest.fixture
+def caught(monkeypatch: pytest.MonkeyPatch) -> Callable[[str, str, str, Callable[[], None]], str | None]:
+    """caught(stem, old, new, run): what run() says, or None, where `old`, which stands in <stem>.cu once, is `new`."""
+
+    def planted(stem: str, old: str, new: str, run: Callable[[], None]) -> str | None:
+        source = FOLDER / f"{stem}.cu"
+        text = source.read_text()
+        assert text.count(old) == 1, f"{old!r} stands in {source.name} {text.count(old)} times"
+        kernels: dict[tuple[Path, str], Kernel] = {}
+
+        def mutated(path: Path, name: str) -> Kernel:
+            if (path, name) not in kernels:
+                kernels[path, name] = Kernel(path, name, text.replace(old, new) if path == source else None)
+            return kernels[path, name]
+
+        monkeypatch.setattr(launch, "on_cpu", mutated)
+        try:
+            run()
+        except (AssertionError, KernelError) as error:
+            return str(error) or "an assertion"
+        return None
+
+    return planted

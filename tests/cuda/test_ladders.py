@@ -8,21 +8,24 @@ import pytest
 
 import handgrad
 from handgrad.kernels.cuda import softmax_05_registers
-from handgrad.kernels.cuda.ladders import LADDERS, rung
+from handgrad.kernels.cuda.ladders import LADDERS, NO_ROWS, rung
 from handgrad.kernels.cuda.on_cpu.kernel import running
 
-RUNGS = [(operation, name) for operation, names in LADDERS.items() for name in names]
 FOLDER = Path(handgrad.__path__[0], "kernels", "cuda")
+RUNGS = [(operation, name) for operation, names in {**LADDERS, **NO_ROWS}.items() for name in names]
+SIMPLE = [r for r in RUNGS if r[0] in LADDERS and not Path(__file__).with_name(f"test_{r[0]}.py").exists()]
+"""Arrays of one type and no parameters. The others have a file of tests of their own."""
 every_rung = pytest.mark.parametrize(("operation", "name"), RUNGS, ids="_".join)
+every_simple_rung = pytest.mark.parametrize(("operation", "name"), SIMPLE, ids="_".join)
 
 
-@every_rung
+@every_simple_rung
 def test_a_rung_gives_the_numbers_of_float64(operation, name, trial, sizes):
     for size in sizes.of(operation):
         trial(operation, rung(operation, name), size)
 
 
-@every_rung
+@every_simple_rung
 def test_a_rung_touches_nothing_outside_of_its_arrays(operation, name, trial):
     with running(("forward",), sanitize=True):
         for size in [(131, 17, 129), (33, 8, 36)] if operation == "matmul" else [(70, 33), (3, 516)]:

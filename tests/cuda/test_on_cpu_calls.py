@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from handgrad.kernels.cuda.launch import aligned, laid
 from handgrad.kernels.cuda.on_cpu import compiler
 from handgrad.kernels.cuda.on_cpu.compiler import CompileError
 from handgrad.kernels.cuda.on_cpu.kernel import SCHEDULES, Kernel, running
@@ -116,6 +117,12 @@ def test_source_is_read_without_comments():
         '/* __global__ void no(int a) */ extern "C" __global__ void __launch_bounds__(32) yes(const float* x, int n) {}'
     )
     assert kernels(text) == {"yes": ["x", "n"]}
+
+
+def test_a_slice_is_laid_where_four_numbers_can_be_loaded_at_once():
+    x = np.arange(9, dtype=np.float32)
+    assert aligned(x) and not aligned(x, x[1:]) and laid(x) is x
+    assert aligned(laid(x[1:])) and np.array_equal(laid(x[1:]), x[1:])
 
 
 # ---- the cache

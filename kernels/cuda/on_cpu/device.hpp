@@ -129,6 +129,8 @@ template <class T> static inline T __ldg(const T* p) { return *p; }
 #define __cosf cosf
 #define __powf powf
 static inline float __fdividef(float x, float y) { return x / y; }
+static inline float __fadd_rn(float x, float y) { return x + y; }  // on a GPU: never fused with another operation
+static inline float __fmul_rn(float x, float y) { return x * y; }
 static inline float __frcp_rn(float x) { return 1.0f / x; }
 static inline float __fsqrt_rn(float x) { return sqrtf(x); }
 static inline float __fmaf_rn(float x, float y, float z) { return fmaf(x, y, z); }
