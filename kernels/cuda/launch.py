@@ -44,7 +44,11 @@ class Kernel:
             if shared_mem > SHARED_WITHOUT_ASKING:
                 kernel.max_dynamic_shared_size_bytes = shared_mem
             kernel(grid, block, args, shared_mem=shared_mem)
-            return
+        else:
+            self.on_gpu(grid, block, args, shared_mem)
+
+    def on_gpu(self, grid: Sequence[int], block: Sequence[int], args: Sequence[Any], shared_mem: int) -> None:
+        """Runs on arrays of CuPy."""
         for k, a in enumerate(args):
             if not isinstance(a, np.generic) and not a.flags.c_contiguous:
                 raise ValueError(
@@ -78,3 +82,8 @@ def empty(shape: Sequence[int], like: Any, dtype: Any = None) -> Any:
 def blocks(work: int, each: int) -> int:
     """How many blocks of `each` cover `work`."""
     return -(-work // each)
+
+
+def multiprocessors(like: Any) -> int:
+    """Of the GPU of `like`: how many blocks that stay there find room. On the CPU few, so that each has several things to do."""
+    return 2 if namespace(like) is np else int(like.device.attributes["MultiProcessorCount"])

@@ -34,7 +34,10 @@ struct Multiplies {               // of a warp
 static Multiplies multiplies[PLACES / LANES];
 
 static void reset_multiplies() {
-  for (unsigned w = 0; w < places / LANES; w++) multiplies[w].many = multiplies[w].group = multiplies[w].made = 0, multiplies[w].fenced = false;
+  for (unsigned w = 0; w < places / LANES; w++) {
+    multiplies[w].many = multiplies[w].group = multiplies[w].made = 0;
+    multiplies[w].fenced = false;
+  }
 }
 
 static void check_multiplies() {  // at the end of a cluster
@@ -52,7 +55,8 @@ static void check_multiplies() {  // at the end of a cluster
 static float tile_number(const Block& b, uint64_t descriptor, bool transposed, unsigned i, unsigned k) {
   const unsigned start = unsigned(descriptor & 0x3fff) << 4, leading = unsigned(descriptor >> 16 & 0x3fff) << 4;
   const unsigned stride = unsigned(descriptor >> 32 & 0x3fff) << 4;
-  const unsigned at = transposed ? i / 64 * leading + i % 64 * 2 + k / 8 * stride + k % 8 * 128 : i / 8 * stride + i % 8 * 128 + k * 2;
+  const unsigned at = transposed ? k / 8 * stride + k % 8 * 128 + i / 64 * leading + i % 64 * 2
+                                 : i / 8 * stride + i % 8 * 128 + k * 2;
   const char* p = b.window + swizzle(start + at);
   if (p < b.memory || p + 2 > b.memory + dynamic_bytes) {
     failed = true;
@@ -92,7 +96,8 @@ static void wgmma_of_lanes(void** payloads, unsigned) {  // by the last lane to 
     const Multiply& theirs = *static_cast<Multiply*>(payloads[l]);
     m.d[l] = theirs.d[0];
     memcpy(m.a[l], theirs.a[0], sizeof m.a[l]);
-    if (theirs.of_b != m.of_b || theirs.of_a != m.of_a) return fail("the lanes of a warp give different descriptors to the wgmma in line %d", m.line);
+    if (theirs.of_b != m.of_b || theirs.of_a != m.of_a)
+      return fail("the lanes of a warp give different descriptors to the wgmma in line %d", m.line);
   }
   m.group = all.group;
   all.made++;
@@ -107,7 +112,8 @@ static void wait_of_lanes(void** payloads, unsigned) {
   Multiplies& all = multiplies[self->warp];
   unsigned kept = 0;
   for (unsigned i = 0; i < all.many && !failed; i++) {
-    if (all.waiting[i].group + *static_cast<unsigned*>(payloads[0]) < all.group) multiply_now(all.waiting[i], *self->block, self->warp);
+    if (all.waiting[i].group + *static_cast<unsigned*>(payloads[0]) < all.group)
+      multiply_now(all.waiting[i], *self->block, self->warp);
     else all.waiting[kept++] = all.waiting[i];
   }
   all.many = kept;
@@ -142,7 +148,8 @@ static void wgmma(float* d, const unsigned* a, uint64_t of_a, uint64_t of_b, uns
 }
 }  // namespace on_cpu
 
-static inline unsigned long long wgmma_descriptor(const void* tile, unsigned leading, unsigned stride, int line = __builtin_LINE()) {
+static inline unsigned long long wgmma_descriptor(const void* tile, unsigned leading, unsigned stride,
+                                                  int line = __builtin_LINE()) {
   const unsigned start = on_cpu::shared_address(tile, "the tile of a descriptor", line);
   return (unsigned long long)(start >> 4 & 0x3fff) | (unsigned long long)(leading >> 4 & 0x3fff) << 16 |
          (unsigned long long)(stride >> 4 & 0x3fff) << 32 | 1ull << 62;
