@@ -14,7 +14,7 @@ LADDERS: dict[str, tuple[str, ...]] = {
     "layer_norm": ("01_thread_per_row", "02_warp_per_row"),
     "matmul": (
         "01_naive", "02_coalesced", "03_shared_tile", "04_register_column", "05_register_tile", "06_vector_loads",
-        "07_warp_tile", "08_mma",
+        "07_warp_tile", "08_mma", "09_wgmma", "10_tma", "11_warp_specialised", "12_clusters",
     ),
     "rms_norm": ("01_warp_per_row",),
     "rotary_embedding": ("01_thread_per_pair", "02_tables"),

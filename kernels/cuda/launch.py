@@ -104,3 +104,13 @@ def _made(make: Callable[[], Any], shape: Sequence[int], like: Any) -> Any:
 def blocks(work: int, each: int) -> int:
     """How many blocks of `each` cover `work`."""
     return -(-work // each)
+
+
+def multiprocessors(like: Any) -> int:
+    """Of the GPU of `like`: so many blocks can stay there. On the CPU few, so that each has several things to do."""
+    return 2 if namespace(like) is np else int(like.device.attributes["MultiProcessorCount"])
+
+
+def hopper(array: Any) -> bool:
+    """Whether a kernel for sm_90a runs where the array is: on a GPU of that kind, and on the CPU, which knows it too."""
+    return not on_a_gpu(array) or str(array.device.compute_capability) == "90"

@@ -15,6 +15,8 @@ from .compiler import compiled, nvrtc
 from .device import architecture, cupy
 from .on_cpu.kernel import SHARED_WITHOUT_ASKING
 from .on_cpu.source import signatures
+from .on_cpu.tensor_map import TensorMap
+from .tensor_maps import encoded
 
 TYPES = {
     "float": "float32", "double": "float64", "__half": "float16", "__nv_bfloat16": "bfloat16", "bool": "bool",
@@ -60,7 +62,8 @@ class Kernel:
         first: tuple[str, Any] | None = None
         for (wanted, called), given in zip(self.parameters, args, strict=True):
             self._check(wanted, called, given)
-            if wanted.endswith("*"):
+            if wanted.endswith("*") or isinstance(given, TensorMap):
+                given = given.array if isinstance(given, TensorMap) else given
                 first = first or (called, given)
                 if given.device.id != first[1].device.id:
                     raise ValueError(
@@ -73,9 +76,14 @@ class Kernel:
             function = _function(self.path, self.name, first[1].device.id)
             if shared_mem > SHARED_WITHOUT_ASKING:
                 function.max_dynamic_shared_size_bytes = shared_mem
-            function(tuple(grid), tuple(block), tuple(args), shared_mem=shared_mem)
+            given = tuple(encoded(a) if isinstance(a, TensorMap) else a for a in args)
+            function(tuple(grid), tuple(block), given, shared_mem=shared_mem)
 
     def _check(self, wanted: str, called: str, given: Any) -> None:
+        if (wanted.removeprefix("const ") == "TensorMap") is not isinstance(given, TensorMap):
+            raise TypeError(f"{self.name}: {called} is a {type(given).__name__}, but the kernel wants {wanted}")
+        if isinstance(given, TensorMap):
+            return
         what, dtype = f"{self.name}: {called}", TYPES.get(wanted.removeprefix("const ").removesuffix("*"))
         if not wanted.endswith("*"):
             if not isinstance(given, np.generic) or (dtype and given.dtype.name != dtype):

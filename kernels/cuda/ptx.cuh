@@ -24,6 +24,23 @@ __device__ inline unsigned to_tf32(float x) {  // to the nearest, ties away from
   return y;
 }
 
+// Four matrices of 8 x 8 numbers of 16 bits; lane l names row l % 8 of matrix l / 8. Register i of a lane is what mma.sync wants
+// of matrix i: row lane / 4, columns 2 (lane % 4) and the next; of the transposed matrix in the second one.
+__device__ inline void ldmatrix_x4(unsigned (&r)[4], const void* row) {
+  const unsigned address = static_cast<unsigned>(__cvta_generic_to_shared(row));
+  asm volatile("ldmatrix.sync.aligned.m8n8.x4.shared.b16 {%0,%1,%2,%3}, [%4];"
+               : "=r"(r[0]), "=r"(r[1]), "=r"(r[2]), "=r"(r[3])
+               : "r"(address)
+               : "memory");
+}
+__device__ inline void ldmatrix_x4_transposed(unsigned (&r)[4], const void* row) {
+  const unsigned address = static_cast<unsigned>(__cvta_generic_to_shared(row));
+  asm volatile("ldmatrix.sync.aligned.m8n8.x4.trans.shared.b16 {%0,%1,%2,%3}, [%4];"
+               : "=r"(r[0]), "=r"(r[1]), "=r"(r[2]), "=r"(r[3])
+               : "r"(address)
+               : "memory");
+}
+
 // 16 bytes from global to shared memory, not through registers; beyond `bytes` zeros are written.
 __device__ inline void cp_async_16(void* to, const void* from, unsigned bytes = 16) {
   const unsigned address = static_cast<unsigned>(__cvta_generic_to_shared(to));

@@ -202,10 +202,13 @@ def hold(got: np.ndarray, want: np.ndarray, length: int, terms: float, what: str
 @pytest.fixture(scope="session")
 def trial() -> Callable[[str, Any, tuple[int, ...], int], None]:
     """trial(operation, pair, size, seed): value and gradients of one random input against float64, in every type of the
-    pair. Tensor cores get numbers of 8 bits, which all of their types hold: so only sums are rounded.
+    pair. Tensor cores get numbers of 8 bits, which all of their types hold: so only sums are rounded. Where a launcher
+    says that rows are of a MULTIPLE of numbers, K and N are rounded up to it.
     """
 
     def run(operation: str, pair: Any, size: tuple[int, ...], seed: int = 0) -> None:
+        multiple = getattr(pair, "MULTIPLE", 1)
+        size = (size[0], *(-(-n // multiple) * multiple for n in size[1:]))
         for dtype in getattr(pair, "PRODUCTS", ("float32",)):
             once(operation, pair, size, np.dtype(dtype), hasattr(pair, "PRODUCTS"), seed)
 

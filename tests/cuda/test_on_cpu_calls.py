@@ -166,7 +166,7 @@ def test_ctrl_c_ends_a_kernel_that_never_ends():
 
 
 def test_schedules_are_those_of_the_emulator():
-    text = (Path(compiler.HERE) / "block.hpp").read_text()
+    text = (Path(compiler.HERE) / "state.hpp").read_text()
     named = re.search(r"enum Schedule : unsigned \{ ([\w, ]+) \}", text)
     assert named is not None
     words = named[1].replace("_", " ").split(", ")

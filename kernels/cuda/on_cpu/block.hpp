@@ -1,93 +1,24 @@
-// One block at a time: a fiber for each thread, a scheduler that picks who goes on, barriers, and operations of a warp.
+// The blocks of a cluster at a time: a fiber for each thread, a scheduler that picks who goes on, barriers, operations of a warp.
 //
-// A thread runs until it ends or waits: at __syncthreads for its block, at a shuffle, vote or __syncwarp for its warp. Who
-// goes on then is the schedule's choice. A right kernel gives the same bits under every schedule.
+// A thread runs until it ends or waits: at __syncthreads for its block, at a shuffle, vote or __syncwarp for its warp, at an
+// event. Who goes on then is the schedule's choice. A right kernel gives the same bits under every schedule.
 #pragma once
-#include <csetjmp>
-#include <csignal>
-#include <cstdarg>
-#include <cstdio>
+#include "state.hpp"
 
-#include "fibers.hpp"
-#include "types.hpp"
+struct TensorMap;
+struct Mbarrier;
 
 namespace on_cpu {
-constexpr unsigned MOST_THREADS = 1024, LANES = 32;
-
-enum class State : unsigned char { ready, at_barrier, in_warp, ended };
-enum Schedule : unsigned { forward, reverse, greedy, greedy_reverse, seeded };  // seeded + k: random, from seed k
-
-struct Copy {  // a cp.async under way
-  void* to;
-  const void* from;
-  unsigned bytes, room, group;  // `room - bytes` are zeros
-};
-
-struct Thread {
-  Context context;
-  State state;
-  uint3 index;
-  unsigned lane, warp;
-  int line;                               // where it waits
-  int predicate, votes;                   // of __syncthreads_count and its kin
-  unsigned mask;                          // the lanes that it waits for
-  void* payload;                          // what it brings to the warp's operation
-  void (*complete)(void** payloads, unsigned present);
-  Copy copies[64];
-  unsigned copying, group;
-};
-
-struct Warp {
-  unsigned live, waiting;                 // one bit a lane
-};
-
-static Thread threads[MOST_THREADS];
-static Warp warps[MOST_THREADS / LANES];
-static Thread* self;                      // who runs
-static Context scheduler;
-static dim3 block_index, block_size, grid_size;
-static unsigned count, live, arrived;     // threads of the block: all, not ended, at the barrier
-static Thread* first_arrived;
-static unsigned schedule;
-static void (*body)(void*);
-static void* body_argument;
-static char* dynamic_memory;
-static size_t dynamic_bytes;
-static bool failed;
-static char message[512];
-
-// ---- how a kernel fails: one sentence, and nothing of the block runs any more
-
-static const char* place(const Thread& t, char* text, size_t room) {
-  snprintf(text, room, "thread (%u,%u,%u) of block (%u,%u,%u)", t.index.x, t.index.y, t.index.z, block_index.x, block_index.y,
-           block_index.z);
-  return text;
-}
-
-__attribute__((format(printf, 1, 2))) static void fail(const char* format, ...) {
-  va_list values;
-  va_start(values, format);
-  vsnprintf(message, sizeof message, format, values);
-  va_end(values);
-  failed = true;
-}
-
-static void wait() { switch_to(self->context, scheduler); }
-
-[[noreturn]] static void give_up() {
-  while (true) wait();  // the scheduler sees `failed` and never comes back
-}
-
 // ---- the barrier of the block
 
-static void release_block() {
+static void release_block(Block& b) {
   int votes = 0;
-  for (unsigned i = 0; i < count; i++) votes += threads[i].predicate != 0;
+  for (unsigned i = 0; i < count; i++) votes += b.threads[i].predicate != 0;
   for (unsigned i = 0; i < count; i++) {
-    threads[i].state = State::ready;
-    threads[i].votes = votes;
+    b.threads[i].state = State::ready;
+    b.threads[i].votes = votes;
   }
-  arrived = 0;
+  b.arrived = 0;
 }
 
 static void fail_ended(const Thread& waiting, const Thread& ended) {
@@ -97,24 +28,25 @@ static void fail_ended(const Thread& waiting, const Thread& ended) {
 }
 
 static int barrier(int predicate, int line) {  // how many threads said yes
+  Block& b = *self->block;
   self->line = line;
   self->predicate = predicate;
-  if (live < count) {
+  if (b.live < count) {
     for (unsigned i = 0; i < count; i++)
-      if (threads[i].state == State::ended) {
-        fail_ended(*self, threads[i]);
+      if (b.threads[i].state == State::ended) {
+        fail_ended(*self, b.threads[i]);
         give_up();
       }
   }
-  if (!arrived) first_arrived = self;
-  if (first_arrived->line != line) {
+  if (!b.arrived) b.first_arrived = self;
+  if (b.first_arrived->line != line) {
     char a[96];
-    fail("divergent barrier: %s waits in line %d, thread (%u,%u,%u) in line %d", place(*first_arrived, a, sizeof a),
-         first_arrived->line, self->index.x, self->index.y, self->index.z, line);
+    fail("divergent barrier: %s waits in line %d, thread (%u,%u,%u) in line %d", place(*b.first_arrived, a, sizeof a),
+         b.first_arrived->line, self->index.x, self->index.y, self->index.z, line);
     give_up();
   }
   self->state = State::at_barrier;
-  if (++arrived == live) release_block();
+  if (++b.arrived == b.live) release_block(b);
   else wait();
   return self->votes;
 }
@@ -164,17 +96,47 @@ static void collective(unsigned mask, Payload& mine, void (*complete)(void**, un
   if (self->state != State::ready || failed) wait();
 }
 
-// ---- the life of a thread and of a block
+// ---- the life of a thread, a block and a cluster
+
+static char cluster_event;         // what cluster_sync waits for
+static unsigned cluster_arrived, cluster_live;
+
+struct Load {                      // a TMA load under way (tma.hpp)
+  const TensorMap* map;
+  char* to;
+  Mbarrier* barrier;
+  int at[2];
+  unsigned blocks;                 // one bit for each block of the cluster that gets it
+  Thread* by;
+  int line;
+};
+static Load loads[1024];
+static unsigned loading;
+
+static struct {                    // set by hopper.hpp, where a kernel includes it
+  void (*perform)(const Load& load);
+  void (*start)();                 // a cluster
+  void (*finish)();
+} hopper;
+
+static void end_block(Block& b) {  // other blocks may still want to read its shared memory, which is a mistake: so it is gone
+  if (together > 1) memset(b.memory, 0xff, dynamic_bytes);
+}
 
 static void entry() {
   body(body_argument);
+  Block& b = *self->block;
   self->state = State::ended;
-  live--;
   Warp& w = warps[self->warp];
   w.live &= ~(1u << self->lane);
-  if (arrived) fail_ended(*first_arrived, *self);
+  if (b.arrived) fail_ended(*b.first_arrived, *self);
   for (unsigned l = 0; l < LANES && !failed; l++)  // those who waited for this lane too
     if (w.waiting >> l & 1) settle(self->warp, threads[self->warp * LANES + l].mask);
+  if (!--b.live) end_block(b);
+  if (--cluster_live == cluster_arrived) {  // cluster_sync does not wait for threads that have ended
+    cluster_arrived = 0;
+    wake(&cluster_event);
+  }
   give_up();
 }
 
@@ -193,52 +155,62 @@ static void step(Thread& t) {
 }
 
 static bool any_ready() {
-  for (unsigned i = 0; i < count; i++)
+  for (unsigned i = 0; i < places; i++)
     if (threads[i].state == State::ready) return true;
   return false;
+}
+
+static void perform_one(unsigned which) {
+  const Load load = loads[which];
+  for (loading--; which < loading; which++) loads[which] = loads[which + 1];
+  hopper.perform(load);
 }
 
 static void one_round(unsigned* order) {
   switch (schedule) {
     case forward:
-      for (unsigned i = 0; i < count; i++) step(threads[i]);
+      for (unsigned i = 0; i < places; i++) step(threads[i]);
       return;
     case reverse:
-      for (unsigned i = count; i-- > 0;) step(threads[i]);
+      for (unsigned i = places; i-- > 0;) step(threads[i]);
       return;
     case greedy:
-    case greedy_reverse:  // a warp runs until all of it waits for the block
-      for (unsigned k = 0, n = (count + LANES - 1) / LANES; k < n; k++) {
-        const unsigned warp = schedule == greedy ? k : n - 1 - k;
-        const unsigned first = warp * LANES, width = count - first < LANES ? count - first : LANES;
+    case greedy_reverse:  // a warp runs until all of it waits for others
+      for (unsigned k = 0, n = places / LANES; k < n; k++) {
+        const unsigned first = (schedule == greedy ? k : n - 1 - k) * LANES;
         for (bool more = true; more && !failed;) {
           more = false;
-          for (unsigned l = 0; l < width; l++) {
-            Thread& t = threads[first + (schedule == greedy ? l : width - 1 - l)];
+          for (unsigned l = 0; l < LANES; l++) {
+            Thread& t = threads[first + (schedule == greedy ? l : LANES - 1 - l)];
             if (t.state == State::ready) step(t), more = true;
           }
         }
       }
       return;
     default:  // a shuffled order, and every other thread rests for a round
-      for (unsigned i = count; i-- > 1;) {
+      for (unsigned i = places; i-- > 1;) {
         const unsigned j = random_below(i + 1), t = order[i];
         order[i] = order[j];
         order[j] = t;
       }
-      for (unsigned i = 0; i < count; i++)
+      for (unsigned i = 0; i < places; i++)
         if (random_below(2)) step(threads[order[i]]);
+      if (loading && random_below(2)) perform_one(random_below(loading));
   }
 }
 
 static void fail_stuck() {
-  char a[96];
-  const Thread* waits[2] = {};
-  for (unsigned i = 0; i < count; i++) {
+  char a[96], about[160];
+  const Thread* waits[3] = {};
+  for (unsigned i = 0; i < places; i++) {
     if (threads[i].state == State::at_barrier && !waits[0]) waits[0] = threads + i;
     if (threads[i].state == State::in_warp && !waits[1]) waits[1] = threads + i;
+    if (threads[i].state == State::at_event && (!waits[2] || waits[2]->event == &cluster_event)) waits[2] = threads + i;
   }
-  if (waits[0] && waits[1])
+  if (waits[2]) {
+    waits[2]->describe(waits[2]->event, about, sizeof about);
+    fail("deadlock: %s waits in line %d for %s", place(*waits[2], a, sizeof a), waits[2]->line, about);
+  } else if (waits[0] && waits[1])
     fail("deadlock: %s waits for its warp in line %d with mask %#x, thread (%u,%u,%u) for its block in line %d",
          place(*waits[1], a, sizeof a), waits[1]->line, waits[1]->mask, waits[0]->index.x, waits[0]->index.y, waits[0]->index.z,
          waits[0]->line);
@@ -255,54 +227,83 @@ extern char __stop_cuda_shared[] __attribute__((weak, visibility("hidden")));
 // All bits one is NaN for every float, and -1 for integers: what is read before it was written shows.
 __attribute__((no_sanitize_address)) static void poison_shared() {
   for (volatile char* p = __start_cuda_shared; p < __stop_cuda_shared; p++) *p = char(0xff);
-  for (size_t i = 0; i < dynamic_bytes; i++) dynamic_memory[i] = char(0xff);
+  for (unsigned k = 0; k < together; k++) memset(blocks[k].memory, 0xff, dynamic_bytes);
 }
 
-static void run_block() {
-  static unsigned order[MOST_THREADS];
-  poison_shared();
-  live = count;
-  arrived = 0;
-  char* memory = stacks(count);
-  for (unsigned i = 0; i < (count + LANES - 1) / LANES; i++) warps[i] = {0, 0};
-  for (unsigned i = 0; i < count; i++) {
-    Thread& t = threads[i];
+static void start_block(Block& b, char* memory) {
+  b.live = count;
+  b.arrived = 0;
+  for (NamedBarrier& named : b.named) named = {0, 0};
+  const unsigned first = unsigned(b.threads - threads), width = places / together;
+  for (unsigned i = 0; i < width; i++) {
+    Thread& t = b.threads[i];
     t.index = {i % block_size.x, i / block_size.x % block_size.y, i / (block_size.x * block_size.y)};
     t.lane = i % LANES;
-    t.warp = i / LANES;
-    t.state = State::ready;
+    t.warp = (first + i) / LANES;
+    t.block = &b;
+    t.predicate = 0;
     t.copying = t.group = 0;
-    t.context = fresh(memory + i * STACK_BYTES, entry);
+    if (t.lane == 0) warps[t.warp] = {0, 0};
+    t.state = i < count ? State::ready : State::absent;
+    if (i >= count) continue;
+    t.context = fresh(memory + (first + i) * STACK_BYTES, entry);
     warps[t.warp].live |= 1u << t.lane;
-    order[i] = i;
   }
-  while (live && !failed) {
-    if (!any_ready()) fail_stuck();
-    else one_round(order);
+}
+
+static void run_cluster(dim3 corner) {  // its first block
+  static unsigned order[PLACES];
+  char* memory = stacks(places);
+  loading = 0;
+  if (hopper.start) hopper.start();
+  cluster_arrived = 0;
+  cluster_live = together * count;
+  poison_shared();
+  for (unsigned k = 0; k < together; k++) {
+    Block& b = blocks[k];
+    b.rank = k;
+    b.threads = threads + k * (places / together);
+    const dim3 c = cluster_size;
+    b.index = {corner.x + k % c.x, corner.y + k / c.x % c.y, corner.z + k / (c.x * c.y)};
+    start_block(b, memory);
   }
+  for (unsigned i = 0; i < places; i++) order[i] = i;
+  while (cluster_live && !failed) {
+    if (any_ready()) one_round(order);
+    else if (loading) perform_one(0);
+    else fail_stuck();
+  }
+  if (!failed && loading)
+    fail("its block ends while the TMA load in line %d is still under way: nobody waited for it", loads[0].line);
+  if (!failed && hopper.finish) hopper.finish();
 }
 
 static unsigned greatest_common_divisor(unsigned a, unsigned b) { return b ? greatest_common_divisor(b, a % b) : a; }
 
-// Blocks run one after the other, in the schedule's order too: first to last, last to first, or in strides from anywhere.
-static void run_grid(dim3 grid, dim3 block) {
+// Clusters run one after the other, in the schedule's order too: first to last, last to first, or in strides from anywhere.
+static void run_grid(dim3 grid, dim3 block, dim3 cluster) {
   grid_size = grid;
   block_size = block;
+  cluster_size = cluster;
   count = block.x * block.y * block.z;
+  together = cluster.x * cluster.y * cluster.z;
+  places = together * ((count + LANES - 1) / LANES * LANES);
   failed = false;
+  if (together > 1 && __stop_cuda_shared > __start_cuda_shared)
+    return fail("a kernel with clusters keeps all of its shared memory in an extern array here: of static variables there is one");
   random_state = 0x9e3779b97f4a7c15ull * (schedule + 1);
-  const unsigned blocks = grid.x * grid.y * grid.z;
+  const dim3 across = {grid.x / cluster.x, grid.y / cluster.y, grid.z / cluster.z};
+  const unsigned clusters = across.x * across.y * across.z;
   unsigned start = 0, stride = 1;
-  if (schedule == reverse || schedule == greedy_reverse) start = blocks - 1, stride = blocks - 1;
+  if (schedule == reverse || schedule == greedy_reverse) start = clusters - 1, stride = clusters - 1;
   if (schedule >= seeded) {
-    start = random_below(blocks);
-    do stride = 1 + random_below(blocks);
-    while (greatest_common_divisor(stride, blocks) != 1);
+    start = random_below(clusters);
+    do stride = 1 + random_below(clusters);
+    while (greatest_common_divisor(stride, clusters) != 1);
   }
-  for (uint64_t i = 0; i < blocks && !failed; i++) {
-    const unsigned b = unsigned((start + i * stride) % blocks);
-    block_index = {b % grid.x, b / grid.x % grid.y, b / (grid.x * grid.y)};
-    run_block();
+  for (uint64_t i = 0; i < clusters && !failed; i++) {
+    const unsigned k = unsigned((start + i * stride) % clusters);
+    run_cluster({k % across.x * cluster.x, k / across.x % across.y * cluster.y, k / (across.x * across.y) * cluster.z});
   }
 }
 }  // namespace on_cpu

@@ -5,7 +5,7 @@
 #include "block.hpp"
 
 #define threadIdx (on_cpu::self->index)
-#define blockIdx (on_cpu::block_index)
+#define blockIdx (on_cpu::self->block->index)
 #define blockDim (on_cpu::block_size)
 #define gridDim (on_cpu::grid_size)
 #define warpSize 32

@@ -2,7 +2,8 @@
 //
 // The program is what AddressSanitizer needs: it owns all memory, so that each array has red zones at both ends. A job is
 //     kernel number, grid[3], block[3], shared bytes, schedule, number of parameters      10 x uint32, then for each
-//     is it an array?, bytes                                                              uint32, uint64, and the bytes
+//     kind (0 a number, 1 an array, 2 a tensor map), bytes                                uint32, uint64, and the bytes
+// (of a tensor map first the struct, then those of its array)
 // and is answered by the arrays' bytes, in order, in the file beside it.
 #pragma once
 #include "launch.hpp"
@@ -32,16 +33,28 @@ int main(int, char** arguments) {
   struct {
     void* memory;
     uint64_t bytes;
-    unsigned is_array;
+    unsigned kind;
   } given[64];
+  static struct alignas(64) {
+    char* address;  // the rest is tma.hpp's
+    char rest[120];
+  } maps[64];
   void* parameters[64];
   for (unsigned i = 0; i < head[9]; i++) {
-    read_exactly(job, &given[i].is_array, 4);
+    read_exactly(job, &given[i].kind, 4);
     read_exactly(job, &given[i].bytes, 8);
+    if (given[i].kind == 2) {
+      read_exactly(job, &maps[i], sizeof maps[i]);
+      given[i].bytes -= sizeof maps[i];
+    }
     given[i].memory = malloc(given[i].bytes);
     read_exactly(job, given[i].memory, given[i].bytes);
-    parameters[i] = given[i].is_array ? &given[i].memory : given[i].memory;
-    if (given[i].is_array) fprintf(stderr, "parameter %u at %p, %llu bytes\n", i, given[i].memory, (unsigned long long)given[i].bytes);
+    parameters[i] = given[i].kind == 1 ? &given[i].memory : given[i].memory;
+    if (given[i].kind == 2) {
+      maps[i].address = static_cast<char*>(given[i].memory);
+      parameters[i] = &maps[i];
+    }
+    if (given[i].kind) fprintf(stderr, "parameter %u at %p, %llu bytes\n", i, given[i].memory, (unsigned long long)given[i].bytes);
   }
   fclose(job);
   if (on_cpu_exports[head[0]].launch(head + 1, head + 4, head[7], head[8], parameters)) {
@@ -50,7 +63,7 @@ int main(int, char** arguments) {
   }
   FILE* answer = fopen(arguments[2], "wb");
   for (unsigned i = 0; i < head[9]; i++)
-    if (given[i].is_array) fwrite(given[i].memory, 1, given[i].bytes, answer);
+    if (given[i].kind == 1) fwrite(given[i].memory, 1, given[i].bytes, answer);
   return fclose(answer) ? 3 : 0;
 }
 #endif

@@ -22,13 +22,14 @@ from typing import Any
 import numpy as np
 
 from .compiler import compiled
-from .memory import Memory, same
+from .memory import Memory, array_of, same
 from .sanitizer import run_sanitized
 from .source import kernels
+from .tensor_map import TensorMap
 
 SCHEDULES = {"forward": 0, "reverse": 1, "greedy": 2, "greedy reverse": 3, "random 1": 4, "random 2": 5}
 """Who runs next, wherever there is a choice: the first thread, the last one, one warp as far as it gets, anyone. The numbers
-are block.hpp's."""
+are state.hpp's."""
 
 MOST_SHARED = 227 * 1024
 SHARED_WITHOUT_ASKING = 48 * 1024
@@ -204,7 +205,7 @@ class Kernel:
             wanted = ", ".join(f"{t} {n}" for t, n in zip(self.types, self.parameters, strict=True))
             raise TypeError(f"{self.name} takes {len(self.types)} arguments ({wanted}), but got {len(args)}")
         checked = [self._checked(k, argument) for k, argument in enumerate(args)]
-        arrays = [(k, a) for k, a in enumerate(checked) if isinstance(a, np.ndarray)]
+        arrays = [(k, array) for k, a in enumerate(checked) if (array := array_of(a)) is not None]
         for (j, a), (k, b) in combinations(arrays, 2):
             if not same(a, b) and np.may_share_memory(a, b):
                 both = f"{self.parameters[j]} and {self.parameters[k]}"
@@ -213,6 +214,10 @@ class Kernel:
 
     def _checked(self, k: int, given: Any) -> Any:
         wanted, what = self.types[k], f"{self.name}: argument {k} ({self.parameters[k]})"
+        if wanted == "tensor map" or isinstance(given, TensorMap):
+            if wanted != "tensor map" or not isinstance(given, TensorMap):
+                raise TypeError(f"{what} is a {type(given).__name__}, but the kernel wants a {wanted}")
+            return given
         if not wanted.endswith("*"):
             if not isinstance(given, np.generic) or given.dtype.name != wanted:
                 got = given.dtype.name if hasattr(given, "dtype") else f"a Python {type(given).__name__}"

@@ -10,6 +10,8 @@ from typing import Any
 
 import numpy as np
 
+from .tensor_map import TensorMap
+
 ALIGNED = 256
 """Arrays begin at multiples of this, as CuPy's do."""
 FORBIDDEN = 1 << 20
@@ -18,9 +20,16 @@ FORBIDDEN = 1 << 20
 _libc: Any = ctypes.CDLL(None, use_errno=True)
 
 
+def array_of(argument: Any) -> np.ndarray | None:
+    """The array of an argument: itself, or that of a tensor map; None for a number."""
+    array = argument.array if isinstance(argument, TensorMap) else argument
+    return array if isinstance(array, np.ndarray) else None
+
+
 def same(a: Any, b: Any) -> bool:
     """Whether both arguments are one array."""
-    if not (isinstance(a, np.ndarray) and isinstance(b, np.ndarray)):
+    a, b = array_of(a), array_of(b)
+    if a is None or b is None:
         return False
     return a.ctypes.data == b.ctypes.data and a.nbytes == b.nbytes and a.nbytes > 0
 
@@ -51,6 +60,13 @@ class Room:
         return bool((self.whole[: self.start] == 0xFF).all() and (self.whole[self.start + self.bytes :] == 0xFF).all())
 
 
+def _value(room: Room | None, argument: Any) -> Any:
+    """What a kernel gets: a number, the address of an array, or the struct of a tensor map."""
+    if isinstance(argument, TensorMap) and room is not None:
+        return ctypes.create_string_buffer(argument.packed(room.address))
+    return ctypes.create_string_buffer(argument.tobytes()) if room is None else ctypes.c_void_p(room.address)
+
+
 class Memory:
     """The arguments of one launch: a room for each array (the same array twice is one), a value for each number."""
 
@@ -62,11 +78,9 @@ class Memory:
             if twin is not None:
                 self._rooms.append(self._rooms[twin])
             else:
-                self._rooms.append(Room(argument) if isinstance(argument, np.ndarray) else None)
-        self._values = [
-            ctypes.create_string_buffer(a.tobytes()) if room is None else ctypes.c_void_p(room.address)
-            for room, a in zip(self._rooms, arguments, strict=True)
-        ]
+                array = array_of(argument)
+                self._rooms.append(None if array is None else Room(array))
+        self._values = [_value(room, a) for room, a in zip(self._rooms, arguments, strict=True)]
         self.parameters = (ctypes.c_void_p * len(self._values))(*(ctypes.addressof(value) for value in self._values))
         """What cuLaunchKernel takes: the address of each argument's value."""
 

@@ -14,6 +14,8 @@ from typing import Any
 
 import numpy as np
 
+from .tensor_map import TensorMap
+
 _ENVIRONMENT = {"ASAN_OPTIONS": "detect_leaks=0:detect_stack_use_after_return=0:use_sigaltstack=0:color=never"}
 
 
@@ -29,8 +31,11 @@ def run_sanitized(
         with open(job, "wb") as out:
             out.write(struct.pack("10I", *head, len(arguments)))
             for argument in arguments:
-                data = argument.tobytes()
-                out.write(struct.pack("=IQ", isinstance(argument, np.ndarray), len(data)) + data)
+                kind, data = int(isinstance(argument, np.ndarray)), b""
+                if isinstance(argument, TensorMap):
+                    kind, data, argument = 2, argument.packed(0), argument.array
+                data += argument.tobytes()
+                out.write(struct.pack("=IQ", kind, len(data)) + data)
         done = subprocess.run(
             [str(program), str(job), str(answer)], capture_output=True, text=True, errors="replace", check=False,
             env={**os.environ, **_ENVIRONMENT},

@@ -78,6 +78,42 @@ static inline unsigned to_tf32(float x) {  // to the nearest, ties away from zer
   return std::isfinite(x) ? (__float_as_uint(x) + 0x1000u) & 0xffffe000u : __float_as_uint(x);
 }
 
+// ---- ldmatrix: four matrices of 8 x 8; lane l names row l % 8 of matrix l / 8
+
+namespace on_cpu {
+struct Rows {
+  const uint16_t* row;
+  unsigned* r;
+};
+template <bool transposed>
+static void ldmatrix_of_lanes(void** payloads, unsigned) {
+  uint16_t rows[LANES][8];
+  for (unsigned l = 0; l < LANES; l++) memcpy(rows[l], static_cast<Rows*>(payloads[l])->row, 16);
+  for (unsigned l = 0; l < LANES; l++)
+    for (unsigned i = 0; i < 4; i++) {
+      const unsigned y = l / 4, x = l % 4 * 2;
+      const unsigned low = transposed ? rows[8 * i + x][y] : rows[8 * i + y][x];
+      const unsigned high = transposed ? rows[8 * i + x + 1][y] : rows[8 * i + y][x + 1];
+      static_cast<Rows*>(payloads[l])->r[i] = low | high << 16;
+    }
+}
+static void ldmatrix(unsigned* r, const void* row, void (*complete)(void**, unsigned), int line) {
+  if (warps[self->warp].live != 0xffffffffu || reinterpret_cast<size_t>(row) % 16) {
+    fail("ldmatrix in line %d needs all 32 lanes of the warp, and rows at multiples of 16 bytes", line);
+    give_up();
+  }
+  Rows mine{static_cast<const uint16_t*>(row), r};
+  collective(0xffffffffu, mine, complete, line);
+}
+}  // namespace on_cpu
+
+static inline void ldmatrix_x4(unsigned (&r)[4], const void* row, int line = __builtin_LINE()) {
+  on_cpu::ldmatrix(r, row, on_cpu::ldmatrix_of_lanes<false>, line);
+}
+static inline void ldmatrix_x4_transposed(unsigned (&r)[4], const void* row, int line = __builtin_LINE()) {
+  on_cpu::ldmatrix(r, row, on_cpu::ldmatrix_of_lanes<true>, line);
+}
+
 // ---- cp.async: a copy that is only there after its group was waited for. Half of the schedules make it at once (which shows
 // a write into what others still read), half only at the wait (which shows a read that came too early).
 

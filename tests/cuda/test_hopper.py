@@ -1,0 +1,416 @@
+"""What the emulator knows of sm_90a: mbarriers, TMA, wgmma, named barriers, clusters; and what it reports about wrong kernels."""
+
+from pathlib import Path
+from typing import Any
+
+import ml_dtypes
+import numpy as np
+import pytest
+
+from handgrad.kernels.cuda.on_cpu.kernel import Kernel, KernelError, running
+from handgrad.kernels.cuda.on_cpu.tensor_map import TensorMap
+
+HERE = Path(__file__).parent
+BFLOAT16 = np.dtype(ml_dtypes.bfloat16)
+
+
+def launch(body: str, parameters: str, grid, block, args, *, cluster: int = 1, shared: int = 64 * 1024) -> None:
+    """Runs a kernel `k` of that body, whose first line is line 3; `memory` is its aligned shared memory, and `i` the thread."""
+    head = "extern __shared__ unsigned char raw[]; unsigned char* memory = aligned_1024(raw); int i = threadIdx.x; (void)i;"
+    text = (
+        f'#include "hopper.cuh"\nextern "C" __global__ void __cluster_dims__({cluster}) k({parameters}) {{ {head}\n{body}\n}}\n'
+    )
+    kernel = Kernel(HERE / "k.cu", "k", text)
+    kernel.max_dynamic_shared_size_bytes = shared + 1024
+    kernel(grid, block, args, shared_mem=shared + 1024)
+
+
+def integers(body: str, n: int, grid=(1,), **more: Any) -> np.ndarray:
+    """The n numbers that a kernel with the parameter `int* y` leaves."""
+    y = np.full(n, -1, np.int32)
+    launch(body, "int* y", grid, (n // grid[0],), (y,), **more)
+    return y
+
+
+# ---- mbarriers and TMA
+
+TILE = """__shared__ Mbarrier there; unsigned short* tile = (unsigned short*)memory;
+if (i == 0) mbarrier_init(&there, 1);
+__syncthreads();
+if (i == 0) { mbarrier_arrive_expecting(&there, 64 * 64 * 2); tma_load_2d(tile, map, X, Y, &there); }
+mbarrier_wait(&there, 0);
+for (int j = i; j < 64 * 64; j += 64) y[j] = tile[j];"""
+
+
+def loaded(x: np.ndarray, at: tuple[int, int], body: str = TILE, *, swizzled: bool = True) -> np.ndarray:
+    """64 x 64 numbers of x from (column, row) on, as TMA lays them into shared memory."""
+    y = np.zeros((64, 64), np.uint16)
+    body = body.replace("X", str(at[0])).replace("Y", str(at[1]))
+    parameters = "unsigned short* y, const __grid_constant__ TensorMap map"
+    launch(body, parameters, (1,), (64,), (y, TensorMap(x, (64, 64), swizzled)))
+    return y
+
+
+def box(x: np.ndarray, at: tuple[int, int], shape: tuple[int, int] = (64, 64)) -> np.ndarray:
+    """The same from NumPy: zeros outside of x."""
+    padded = np.zeros((x.shape[0] + 256, x.shape[1] + 256), x.dtype)
+    padded[128:-128, 128:-128] = x
+    return padded[128 + at[1] :, 128 + at[0] :][: shape[0], : shape[1]]
+
+
+NUMBERS = np.arange(100 * 80, dtype=np.uint16).reshape(100, 80)
+
+
+@pytest.mark.parametrize("at", [(0, 0), (16, 36), (40, 70), (-8, -3), (80, 100)])
+def test_a_tile_is_a_box_of_the_matrix_and_zeros_beyond_it(at):
+    assert (loaded(NUMBERS, at, swizzled=False) == box(NUMBERS, at)).all()
+
+
+def test_the_swizzle_adds_the_row_to_the_place_of_each_16_bytes():
+    swizzled = loaded(NUMBERS, (8, 1)).reshape(64, 8, 8)
+    plain = box(NUMBERS, (8, 1)).reshape(64, 8, 8)
+    for row in range(64):
+        for piece in range(8):
+            assert (swizzled[row, piece ^ row % 8] == plain[row, piece]).all()
+
+
+def test_a_load_of_a_vector():
+    x, y = np.arange(20, dtype=np.float32), np.full(16, -1, np.float32)
+    body = """__shared__ Mbarrier there;
+    if (i == 0) { mbarrier_init(&there, 1); mbarrier_arrive_expecting(&there, 64); tma_load_1d(memory, map, 8, &there); }
+    __syncthreads(); mbarrier_wait(&there, 0); y[i] = ((float*)memory)[i];"""
+    launch(body, "float* y, const __grid_constant__ TensorMap map", (1,), (16,), (y, TensorMap(x, (16,), False)))
+    assert (y == [*range(8, 20), 0, 0, 0, 0]).all()
+
+
+def test_phases_take_turns():
+    body = """Mbarrier* ping = (Mbarrier*)memory; Mbarrier* pong = ping + 1; int* box = (int*)(memory + 64);
+    if (i == 0) { mbarrier_init(ping, 32); mbarrier_init(pong, 32); }
+    __syncthreads();
+    for (int t = 0; t < 5; t++)
+      if (i < 32) { box[i] = 100 * t + i; mbarrier_arrive(ping); mbarrier_wait(pong, t & 1); }
+      else { mbarrier_wait(ping, t & 1); y[32 * t + i - 32] = box[63 - i]; mbarrier_arrive(pong); }"""
+    y = np.zeros(160, np.int32)
+    launch(body, "int* y", (1,), (64,), (y,))
+    assert (y.reshape(5, 32) == 100 * np.arange(5)[:, None] + np.arange(31, -1, -1)).all()
+
+
+WRONG_LOADS = [
+    ("mbarrier_wait(&there, 0);", "", r"a race|the TMA load in line 6 is still under way"),
+    ("mbarrier_wait(&there, 0);", "mbarrier_wait(&there, 1);", r"waits in line 7 for phase 1 of an mbarrier, which lacks 1"),
+    ("64 * 64 * 2)", "64 * 64 * 2 + 16)", r"waits in line 7 for phase 0 of an mbarrier, which lacks 0 of 1 arrivals and 16 b"),
+    ("mbarrier_arrive_expecting(&there, 64 * 64 * 2);", "", r"deadlock: .* lacks 1 of 1 arrivals and -8192 bytes"),
+    ("mbarrier_init(&there, 1)", "mbarrier_init(&there, 2)", r"deadlock: .* lacks 1 of 2 arrivals and 0 bytes"),
+    ("arrive_expecting(&there, 64 * 64 * 2)", "arrive(&there), mbarrier_arrive(&there)", r"a race|deadlock"),
+    ("tma_load", "mbarrier_arrive(&there); tma_load", r"more than 1 arrivals in one phase at the mbarrier in line 6"),
+    ("__syncthreads();", "", r"thread .* waits at in line 7 an mbarrier that nobody has initialised yet"),
+    ("tma_load_2d(tile,", "tma_load_2d(tile + 64,", r"line 6 writes to a shared address that is no multiple of 1024"),
+    ("tma_load_2d(tile,", "tma_load_2d(tile + 29696,", r"line 6 writes 8192 bytes, beyond the end of the shared memory"),
+    ("tma_load_2d(tile, map, X, Y,", "tma_load_1d(tile, map, X,", r"line 6 is for 1 dimensions, and its map has 2"),
+    ("mbarrier_wait(&there, 0);", "return;", r"its block ends while the TMA load in line 6 is still under way"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("old", "new", "sentence"), WRONG_LOADS)
+def test_a_wrong_load_is_reported(old, new, sentence):
+    with pytest.raises(KernelError, match=sentence):
+        loaded(NUMBERS, (0, 0), TILE.replace(old, new))
+
+
+def test_a_missing_arrival_is_a_deadlock_in_a_sentence():
+    body = """Mbarrier* b = (Mbarrier*)memory; if (i == 0) mbarrier_init(b, 64);
+    __syncthreads();
+    if (i != 7) mbarrier_arrive(b);
+    mbarrier_wait(b, 0);"""
+    with pytest.raises(KernelError, match=r"in line 6 for phase 0 of an mbarrier, which lacks 1 of 64 arrivals and 0 bytes"):
+        integers(body, 64)
+
+
+def test_a_buffer_that_is_filled_again_too_early_is_a_race():
+    body = """__shared__ Mbarrier there; unsigned short* tile = (unsigned short*)memory;
+    if (i == 0) mbarrier_init(&there, 1);
+    __syncthreads();
+    for (int t = 0; t < 2; t++) {
+      if (i == 0) { mbarrier_arrive_expecting(&there, 8192); tma_load_2d(tile, map, 0, t, &there); }
+      mbarrier_wait(&there, t);
+      for (int j = i; j < 64 * 64; j += 64) y[j] = tile[j];
+      BARRIER
+    }"""
+    with pytest.raises(KernelError, match="a race, because y depends|deadlock: "):
+        loaded(NUMBERS, (0, 0), body.replace("BARRIER", ""))
+    loaded(NUMBERS, (0, 0), body.replace("BARRIER", "__syncthreads();"))
+
+
+@pytest.mark.parametrize(
+    ("array", "shape", "swizzled", "sentence"),
+    [
+        (np.zeros((4, 20), np.uint16), (64, 64), True, "rows of 40 bytes, but TMA needs a multiple of 16"),
+        (np.zeros((4, 64), np.uint16), (64, 257), True, r"a box of \(64, 257\) with 2 bytes a number: sides are 1 to 256"),
+        (np.zeros((4, 64), np.uint16), (32, 64), True, "a row of the box has 64 bytes, but it is swizzled in pieces of 128"),
+        (np.zeros((4, 64), np.uint16), (4, 64), False, "a row a multiple of 16 bytes"),
+        (np.zeros((0, 64), np.uint16), (64, 64), True, r"not empty .*; got \(0, 64\)"),
+        (np.zeros((4, 64), np.uint16).T, (4, 64), True, "of a C-contiguous vector or matrix"),
+    ],
+)  # fmt: skip
+def test_a_map_that_the_driver_would_refuse(array, shape, swizzled, sentence):
+    with pytest.raises(ValueError, match=sentence):
+        TensorMap(array, shape, swizzled)
+
+
+def test_a_map_is_passed_where_the_kernel_wants_one():
+    x = np.zeros((64, 64), np.uint16)
+    with pytest.raises(TypeError, match=r"argument 0 \(map\) is a ndarray, but the kernel wants a tensor map"):
+        launch("", "const __grid_constant__ TensorMap map", (1,), (32,), (x,))
+    with pytest.raises(TypeError, match=r"argument 0 \(y\) is a TensorMap, but the kernel wants a uint16\*"):
+        launch("", "unsigned short* y", (1,), (32,), (TensorMap(x, (64, 64)),))
+
+
+# ---- wgmma
+
+PRODUCT = """__shared__ Mbarrier there; unsigned char* a = memory; unsigned char* b = memory + 8192; float d[64] = {};
+if (i == 0) { mbarrier_init(&there, 1); mbarrier_arrive_expecting(&there, 3 * 8192);
+  tma_load_2d(a, of_a, 0, 0, &there);
+  tma_load_2d(b, of_b, 0, 0, &there); tma_load_2d(b + 8192, of_b, TB ? 64 : 0, TB ? 0 : 64, &there); }
+__syncthreads();
+mbarrier_wait(&there, 0);
+wgmma_fence(d);
+for (int k = 0; k < 4; k++)
+  wgmma_m64n128k16<TA, TB>(d, wgmma_descriptor(a + k * (TA ? 2048 : 32), LA, 1024),
+                           wgmma_descriptor(b + k * (TB ? 2048 : 32), 8192, 1024));
+wgmma_commit();
+wgmma_wait<0>(d);
+for (int j = 0; j < 64; j++) {
+  int row = i / 32 * 16 + i % 32 / 4 + j / 2 % 2 * 8, column = j / 4 * 8 + i % 4 * 2 + j % 2;
+  y[row * 128 + column] = d[j];
+}"""
+
+
+def multiplied(body: str = PRODUCT, ta: bool = False, tb: bool = True) -> tuple[np.ndarray, np.ndarray]:
+    """(what the kernel makes of random a (64, 64) and b (64, 128), what it should be)."""
+    rng = np.random.default_rng(0)
+    a, b = (rng.standard_normal(shape).astype(BFLOAT16) for shape in ((64, 64), (64, 128)))
+    maps = [TensorMap(np.ascontiguousarray(m.T if t else m), (64, 64)) for m, t in ((a, ta), (b, not tb))]
+    y = np.zeros((64, 128), np.float32)
+    for name, value in {"TA": int(ta), "TB": int(tb), "LA": 0}.items():
+        body = body.replace(name, str(value))
+    parameters = "float* y, const __grid_constant__ TensorMap of_a, const __grid_constant__ TensorMap of_b"
+    launch(body, parameters, (1,), (128,), (y, *maps))
+    return y, a.astype(np.float64) @ b.astype(np.float64)
+
+
+def near(got: np.ndarray, want: np.ndarray) -> bool:
+    """64 products of numbers of size 1 are added up in float32."""
+    return bool(np.max(np.abs(got - want)) < 64 * np.finfo(np.float32).eps * 8)
+
+
+@pytest.mark.parametrize("ta", [False, True])
+@pytest.mark.parametrize("tb", [False, True])
+def test_wgmma_multiplies_tiles_in_both_directions(ta, tb):
+    assert near(*multiplied(PRODUCT, ta, tb))
+
+
+def test_wgmma_of_256_columns():
+    body = PRODUCT.replace("n128", "n256").replace("d[64]", "d[128]").replace("j < 64;", "j < 128;")
+    body = body.replace("* 128 + column] =", "* 128 + column % 128] += column < 128 ?").replace("= d[j]", "= d[j]")
+    body = body.replace("? d[j];", "? d[j] : 0.0f;").replace(
+        "3 * 8192);", "5 * 8192); for (int n = 2; n < 4; n++) tma_load_2d(b + n * 8192, of_b, 64 * n, 0, &there);"
+    )
+    assert near(*multiplied(body))
+
+
+def test_wgmma_with_a_in_registers():
+    load = """unsigned ra[4]; unsigned short* whole = (unsigned short*)(memory + 32768);
+    for (int j = i; j < 4096; j += 128) whole[j] = ((unsigned short*)a)[j / 64 * 64 + ((j / 8 ^ j / 64) % 8) * 8 + j % 8];
+    __syncthreads();
+    wgmma_fence(d);
+    for (int k = 0; k < 4; k++) {
+      for (int j = 0; j < 4; j++) ra[j] = *(unsigned*)&whole[(i / 32 * 16 + i % 32 / 4 + j % 2 * 8) * 64 + k * 16 + i % 4 * 2 + j / 2 * 8];
+      wgmma_m64n128k16<TB>(d, ra, wgmma_descriptor(b + k * (TB ? 2048 : 32), 8192, 1024));
+    }
+    wgmma_commit();"""
+    body = PRODUCT[: PRODUCT.index("wgmma_fence")] + load + PRODUCT[PRODUCT.index("wgmma_commit();") + 15 :]
+    assert near(*multiplied(body))
+
+
+def test_a_warpgroup_sees_the_same_under_the_sanitizer():
+    with running(("greedy",), sanitize=True):
+        assert near(*multiplied())
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("8192, 1024));", "8192, 2048));"),          # the stride of b
+        ("8192, 1024));", "4096, 1024));"),          # the leading distance of b
+        ("LA, 1024)", "LA, 512)"),                   # the stride of a
+        ("? 2048 : 32), LA", "? 2048 : 16), LA"),    # the step along k
+        ("<TA, TB>", "<TA, !TB>"),                   # b read the other way
+    ],
+)  # fmt: skip
+def test_a_wrong_descriptor_gives_wrong_numbers(old, new):
+    assert old in PRODUCT
+    try:
+        assert not near(*multiplied(PRODUCT.replace(old, new)))
+    except KernelError as said:
+        assert "reaches beyond the shared memory" in str(said) or "a race" in str(said)
+
+
+@pytest.mark.parametrize("which", ["of_a", "of_b"])
+def test_a_tile_without_its_swizzle_gives_wrong_numbers(which, monkeypatch):
+    plain = TensorMap.packed
+
+    def without(self: TensorMap, address: int) -> bytes:
+        wanted = self.array.shape == ((64, 64) if which == "of_a" else (64, 128))
+        return plain(TensorMap(self.array, self.box, False) if wanted else self, address)
+
+    monkeypatch.setattr(TensorMap, "packed", without)
+    assert not near(*multiplied())
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "sentence"),
+    [
+        ("mbarrier_wait(&there, 0);", "", r"a race|is still under way"),
+        ("wgmma_wait<0>(d);", "", r"a race|nobody has waited for the wgmma in line 11"),
+        ("wgmma_wait<0>(d);", "wgmma_wait<1>(d);", r"a race|nobody has waited for the wgmma in line 11"),
+        ("wgmma_commit();", "", r"a race|nobody has waited for the wgmma in line 11"),
+        ("wgmma_fence(d);", "", r"the wgmma in line 1\d comes without a wgmma_fence since the start"),
+        ("wgmma_fence(d);", "wgmma_fence(d); if (i < 96)", r"its first warp executes 4 wgmma, another one 0"),
+        ("wgmma_descriptor(a + k", "wgmma_descriptor(a + 128 + k", r"its tile does not begin at a multiple of 1024"),
+        ("wgmma_descriptor(a + k", "wgmma_descriptor(a + i / 16 * 1024 + k", r"give different descriptors to the wgmma in line"),
+        ("8192, 1024));", "160000, 1024));", r"a descriptor of the wgmma in line 1\d reaches beyond the shared memory"),
+        ("wgmma_commit();", "wgmma_commit(); for (int j = i; j < 4096; j += 128) ((short*)b)[j] = 0;", r"a race"),
+    ],
+)  # fmt: skip
+def test_a_wrong_wgmma_is_reported(old, new, sentence):
+    assert old in PRODUCT
+    with pytest.raises(KernelError, match=sentence):
+        multiplied(PRODUCT.replace(old, new))
+
+
+# ---- named barriers
+
+
+def test_a_named_barrier_holds_some_warps():
+    body = """__shared__ int s[128];
+    s[i] = i;
+    named_barrier_sync(1 + i / 64, 64);
+    y[i] = s[i / 64 * 64 + 63 - i % 64];"""
+    assert (integers(body, 128).reshape(2, 64) == [[*range(63, -1, -1)], [*range(127, 63, -1)]]).all()
+
+
+@pytest.mark.parametrize(
+    ("body", "sentence"),
+    [
+        ("if (i < 32) named_barrier_sync(1, 64);", r"in line 3 for a named barrier that 32 of 64 threads have reached"),
+        ("named_barrier_sync(1, i < 32 ? 64 : 32);", r"barrier 1 is for \d+ threads here, and for \d+ where others wait"),
+        ("named_barrier_sync(0, 64);", r"bar.sync in line 3: barrier 0 of 64 threads; there are 1 to 15"),
+        ("named_barrier_sync(1, 40);", r"barrier 1 of 40 threads; .* for whole warps of a block of 64"),
+        ("__shared__ int s[64]; s[i] = i; named_barrier_sync(1 + i / 32, 32); y[i] = s[63 - i];", r"a race"),
+    ],
+)
+def test_a_wrong_named_barrier_is_reported(body, sentence):
+    with pytest.raises(KernelError, match=sentence):
+        integers(body, 64)
+
+
+# ---- clusters
+
+
+def test_blocks_of_a_cluster_read_each_others_memory():
+    body = """int* mine = (int*)memory; int block = blockIdx.x;
+    mine[i] = 100 * block + i;
+    cluster_sync();
+    y[block * 32 + i] = cluster_map(mine, cluster_rank() ^ 1)[31 - i];
+    cluster_sync();"""
+    y = integers(body, 128, (4,), cluster=2)
+    assert (y.reshape(4, 32) == 100 * np.array([1, 0, 3, 2])[:, None] + np.arange(31, -1, -1)).all()
+
+
+MULTICAST = """Mbarrier* there = (Mbarrier*)(memory + 8192); unsigned short* tile = (unsigned short*)memory;
+if (i == 0) { mbarrier_init(there, 1); mbarrier_init_fence(); }
+cluster_sync();
+if (i == 0) mbarrier_arrive_expecting(there, 8192);
+if (i == 0 && cluster_rank() == 1) tma_load_2d_to(3, tile, map, 16, 36, there);
+mbarrier_wait(there, 0);
+for (int j = i; j < 64 * 64; j += 64) y[blockIdx.x * 4096 + j] = tile[j];
+cluster_sync();"""
+
+
+def multicast(body: str = MULTICAST) -> np.ndarray:
+    y = np.zeros((2, 64, 64), np.uint16)
+    args = (y, TensorMap(NUMBERS, (64, 64), False))
+    launch(body, "unsigned short* y, const __grid_constant__ TensorMap map", (2,), (64,), args, cluster=2)
+    return y
+
+
+def test_one_load_for_both_blocks():
+    assert (multicast() == box(NUMBERS, (16, 36))).all()
+
+
+def test_an_arrival_at_the_other_block():
+    body = """Mbarrier* b = (Mbarrier*)memory; int* s = (int*)(memory + 64);
+    if (i == 0) { mbarrier_init(b, 32); mbarrier_init_fence(); }
+    cluster_sync();
+    *cluster_map(s + i, cluster_rank() ^ 1) = 10 * cluster_rank() + i;
+    mbarrier_arrive_at(b, cluster_rank() ^ 1);
+    mbarrier_wait(b, 0);
+    y[32 * blockIdx.x + i] = s[31 - i];
+    cluster_sync();"""
+    y = integers(body, 64, (2,), cluster=2).reshape(2, 32)
+    assert (y == np.array([[10], [0]]) + np.arange(31, -1, -1)).all()
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "sentence"),
+    [
+        ("cluster_sync();\nif (i == 0) mb", "__syncthreads();\nif (i == 0) mb", r"that nobody has initialised"),
+        ("tma_load_2d_to(3,", "tma_load_2d_to(1,", r"deadlock: .* lacks 0 of 1 arrivals and 8192 bytes"),
+        ("tma_load_2d_to(3,", "tma_load_2d_to(4,", r"is for the blocks 0x4 of a cluster of 2"),
+        ("mbarrier_wait(there, 0);", "if (!cluster_rank()) return;", r"into block 0 of the cluster, which has ended"),
+        ("&& cluster_rank() == 1", "", r"a race|is still under way"),
+        ("Mbarrier* there =", "__shared__ int s; s = i; y[0] = s; Mbarrier* there =", r"a kernel with clusters keeps all of its shared mem"),
+    ],
+)  # fmt: skip
+def test_a_wrong_multicast_is_reported(old, new, sentence):
+    assert old in MULTICAST
+    with pytest.raises(KernelError, match=sentence):
+        multicast(MULTICAST.replace(old, new))
+
+
+@pytest.mark.parametrize(
+    ("body", "sentence"),
+    [
+        ("int* s = (int*)memory; s[i] = i; y[blockIdx.x * 32 + i] = cluster_map(s, cluster_rank() ^ 1)[i];", r"a race"),
+        ("int* s = (int*)memory; s[i] = i; cluster_sync(); y[blockIdx.x * 32 + i] = cluster_map(s, cluster_rank() ^ 1)[i];", "a race"),
+        ("if (i < 31) cluster_sync(); else mbarrier_wait((Mbarrier*)memory, 0);", r"that nobody has initialised yet"),
+        ("cluster_map(memory, 2);", r"block 2 of the cluster is asked for in line 3, but there are 2"),
+    ],
+)  # fmt: skip
+def test_a_wrong_cluster_is_reported(body, sentence):
+    with pytest.raises(KernelError, match=sentence):
+        integers(body, 64, (2,), cluster=2)
+
+
+def test_a_grid_is_cut_into_whole_clusters():
+    with pytest.raises(KernelError, match=r"a grid of \(3,1,1\) blocks cannot be cut into clusters of \(2,1,1\)"):
+        integers("y[0] = 0;", 96, (3,), cluster=2)
+
+
+# ---- ldmatrix (sm_75 and later)
+
+
+@pytest.mark.parametrize("transposed", [False, True])
+def test_ldmatrix_gives_what_mma_wants(transposed):
+    x, y = np.arange(256, dtype=np.uint16).reshape(4, 8, 8), np.zeros((32, 4, 2), np.uint16)
+    name = "ldmatrix_x4_transposed" if transposed else "ldmatrix_x4"
+    text = (
+        '#include "ptx.cuh"\nextern "C" __global__ void k(unsigned short* y, const unsigned short* x) {\n'
+        "__shared__ __align__(16) unsigned short s[256]; unsigned r[4]; int i = threadIdx.x;\n"
+        f"for (int j = i; j < 256; j += 32) s[j] = x[j];\n__syncwarp();\n{name}(r, s + 8 * i);\n"
+        "for (int j = 0; j < 8; j++) y[8 * i + j] = r[j / 2] >> 16 * (j % 2); }"
+    )
+    Kernel(HERE / "k.cu", "k", text)((1,), (32,), (y, x))
+    matrices = x.swapaxes(1, 2) if transposed else x
+    for lane in range(32):
+        assert (y[lane] == matrices[:, lane // 4, lane % 4 * 2 : lane % 4 * 2 + 2]).all()
