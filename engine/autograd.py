@@ -8,12 +8,14 @@ further code.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
-from .door import cotangent, operand
+from ..reference.namespace import array_namespace
+from .device import ARRAYS, library
+from .door import cotangent, operand, room
 from .recording import state
 from .tensor import OBSERVER, Node, Tensor, wrap
 
@@ -39,7 +41,7 @@ def gradients(
     edges = [(x.node or x, x.index) for x in xs]
     found = _walk(y, dy, dict.fromkeys(edges), retain_graph, create_graph)
     return tuple(
-        g if isinstance(g, Tensor) else wrap(np.zeros(x.shape, x.dtype) if g is None else np.array(g))
+        g if isinstance(g, Tensor) else wrap(library(x.data).zeros_like(x.data) if g is None else library(x.data).array(g))
         for x, g in zip(xs, (found[edge] for edge in edges), strict=True)
     )
 
@@ -147,10 +149,10 @@ def _add(slots: dict[Any, list[Any]], owned: set[Edge], edge: Edge, dx: Any) -> 
     if slot[index] is None:
         slot[index] = dx
     elif edge in owned:
-        np.add(slot[index], dx, out=slot[index])
+        slot[index] += dx
     else:
         slot[index] = slot[index] + dx
-        if type(slot[index]) is np.ndarray:
+        if type(slot[index]) in ARRAYS:
             owned.add(edge)
 
 
@@ -164,7 +166,7 @@ def _vjp(node: Node, dys: list[Any], wanted: tuple[bool, ...], lent: list[Any]) 
         return node.kernel.vjp(
             d, node.y, *node.saved, residuals=node.residuals, wanted=wanted, into=lent, **node.params
         )
-    return _formula(node, _filled(node, dys, np.asarray), node.y, node.saved, wanted)
+    return _formula(node, _filled(node, dys), node.y, node.saved, wanted)
 
 
 def _vjp_on_tensors(node: Node, dys: list[Any], wanted: tuple[bool, ...]) -> tuple[Any, ...]:
@@ -173,14 +175,15 @@ def _vjp_on_tensors(node: Node, dys: list[Any], wanted: tuple[bool, ...]) -> tup
     saved = [_connected(*parts) for parts in zip(node.saved, node.edges, moving, strict=True)]
     outputs = (node.y,) if node.op.single else node.y
     ys = [_connected(a, (node, i), dy) for i, (a, dy) in enumerate(zip(outputs, moved, strict=True))]
-    return _formula(node, _filled(node, dys, wrap), ys[0] if node.op.single else tuple(ys), saved, wanted)
+    return _formula(node, _filled(node, dys), ys[0] if node.op.single else tuple(ys), saved, wanted)
 
 
-def _filled(node: Node, dys: list[Any], make: Callable[[Any], Any]) -> Any:
+def _filled(node: Node, dys: list[Any]) -> Any:
     """What a formula takes as dy: zeros stand for an output that nobody used."""
     if node.op.single:
         return dys[0]
-    return tuple([make(np.zeros(s.shape, s.dtype)) if d is None else d for d, s in zip(dys, node.y, strict=True)])
+    xp = array_namespace(next(d for d in dys if d is not None))
+    return tuple([xp.zeros(s.shape, dtype=s.dtype) if d is None else d for d, s in zip(dys, node.y, strict=True)])
 
 
 def _formula(node: Node, dy: Any, y: Any, saved: Any, wanted: tuple[bool, ...]) -> tuple[Any, ...]:
@@ -189,7 +192,7 @@ def _formula(node: Node, dy: Any, y: Any, saved: Any, wanted: tuple[bool, ...]) 
 
 
 def _connected(a: Any, edge: Edge | None, tangent: Any) -> Any:
-    if type(a) is not np.ndarray:
+    if type(a) not in ARRAYS:
         return a  # a Python number, None, or the Spec of what the row does not read
     if edge is not None and type(edge[0]) is Tensor:
         return edge[0]
@@ -213,13 +216,13 @@ def _lend(node: Node, slots: dict[Any, list[Any]], owned: set[Edge]) -> list[Any
             lent[i] = (slots[target][index], True) if edge in owned else None
         elif target.grad is None:
             target.accumulator = None  # a gradient that was dropped goes first: the new one gets its memory
-            lent[i] = (np.empty(target.shape, target.dtype) if target.grad_home is None else target.grad_home, False)
+            lent[i] = (room(target), False)
         elif target.accumulator is not None and target.accumulator[0] is target.grad:
             lent[i] = (target.accumulator[1], True)
     return lent
 
 
-def _accumulate(leaf: Tensor, dx: Any, written: np.ndarray | None) -> None:
+def _accumulate(leaf: Tensor, dx: Any, written: Any) -> None:
     """leaf.grad += dx. A gradient is copied or added, never adopted: dx may be an array that others share.
 
     written: the buffer that the kernel was lent, where it put or added dx there already.
@@ -231,11 +234,12 @@ def _accumulate(leaf: Tensor, dx: Any, written: np.ndarray | None) -> None:
     elif leaf.grad is None:
         home = written
         if home is None:
-            home = np.empty(leaf.shape, leaf.dtype) if leaf.grad_home is None else leaf.grad_home
-            np.copyto(home, dx)
+            home = room(leaf)
+            home[...] = dx
         leaf.grad = wrap(home.view())
         leaf.accumulator = (leaf.grad, home)
     elif leaf.accumulator is None or leaf.accumulator[0] is not leaf.grad:
         leaf.grad = wrap(leaf.grad.data + dx)  # somebody else's .grad: leave it as it was
     elif written is None:
-        np.add(leaf.accumulator[1], dx, out=leaf.accumulator[1])
+        home = leaf.accumulator[1]
+        home += dx

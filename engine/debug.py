@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 
 from . import environment
+from .device import host, is_array
 from .errors import UserError
 from .tensor import OBSERVER, Node
 
@@ -70,7 +71,7 @@ class Observer:
         except (AttributeError, TypeError):  # asks for what the vjp does not read
             units = 1e3
         for g, w in zip(got, want, strict=True):
-            g, w = np.asarray(g), np.asarray(w)
+            g, w = np.asarray(host(g)), np.asarray(host(w))
             same = np.array_equal(np.isfinite(g), np.isfinite(w))
             good = np.isfinite(w)
             worst = float(np.max(np.abs(g - w)[good], initial=0.0)) if same else float("inf")
@@ -87,7 +88,9 @@ def _stop_at_nan(op: Any, way: str, inputs: Any, outputs: Any) -> None:
 
 
 def _has_nan(a: Any) -> bool:
-    return isinstance(a, (np.ndarray, np.floating)) and np.asarray(a).dtype.kind == "f" and bool(np.isnan(a).any())
+    if not (is_array(a) or isinstance(a, np.floating)) or a.dtype.kind != "f":
+        return False
+    return bool(np.isnan(host(a)).any())
 
 
 def _tuple(y: Any) -> tuple[Any, ...]:

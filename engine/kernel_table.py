@@ -6,7 +6,8 @@ A pair is a module with three functions (see the contract in kernels/README or a
     vjp(dy, y, *arrays, residuals, wanted, into, **params) -> tuple
     accepts(*arrays, **params) -> bool
 
-Numba is imported, and kernels are compiled or loaded from the cache, when the first array worth it comes along.
+NumPy arrays get the pairs of kernels/cpu, CuPy arrays the last rungs of kernels/cuda; see docs/gpu.md. Numba is imported,
+and kernels are compiled or loaded from the cache, when the first array worth it comes along.
 """
 
 from __future__ import annotations
@@ -22,10 +23,12 @@ from typing import Any, get_args
 
 from numpy import ndarray
 
+from ..kernels.cuda import ladders
 from ..reference import table as t
 from ..reference.op import Op
 from . import environment
-from .tensor import KERNELS, OBSERVER
+from .device import device_of
+from .tensor import CUDA, KERNELS, OBSERVER
 
 CPU: dict[Op, str] = {
     t.ADD: "add",
@@ -106,6 +109,41 @@ class _Lazy:
         return self.pair
 
 
+class _Ladder:
+    """The rungs of a row in kernels/cuda as one pair for CuPy arrays: the highest rung that accepts them runs.
+
+    A rung that names the one dtype in which it is CHECKED runs for no other: in float32 the last rung of matmul rounds its
+    inputs to 11 bits, which nobody asked for. Arrays of any size go to a kernel, since a formula is many kernels.
+    """
+
+    def __init__(self, op: Op) -> None:
+        self.op = op
+        self.rungs: list[Any] | None = None
+
+    def accepts(self, *arrays: Any, **params: Any) -> bool:
+        return self._rung(arrays, params) is not None
+
+    def forward(self, *arrays: Any, **params: Any) -> tuple[Any, Any]:
+        rung = self._rung(arrays, params)
+        y, residuals = rung.forward(*arrays, **params)
+        return y, (rung, residuals)
+
+    def vjp(self, dy: Any, y: Any, *arrays: Any, residuals: Any, **others: Any) -> tuple[Any, ...]:
+        rung, kept = residuals
+        return rung.vjp(dy, y, *arrays, residuals=kept, **others)
+
+    def _rung(self, arrays: Any, params: dict[str, Any]) -> Any:
+        first = arrays[0]
+        if device_of(first) == "cpu":  # a number
+            return None
+        if self.rungs is None:
+            self.rungs = [ladders.rung(self.op.name, name) for name in reversed(ladders.LADDERS[self.op.name])]
+        for rung in self.rungs:
+            if first.dtype == getattr(rung, "CHECKED", first.dtype) and rung.accepts(*arrays, **params):
+                return rung
+        return None
+
+
 @contextmanager
 def use_kernels(mode: str) -> Iterator[Counter[str]]:
     """Inside it rows run by kernels as `mode` says; gives a Counter of forward and backward kernel calls by row.
@@ -113,26 +151,34 @@ def use_kernels(mode: str) -> Iterator[Counter[str]]:
     "auto": where a kernel accepts the arrays and they are not tiny. "off": formulas only. "force": every row that has a
     kernel must run by it, whatever the size; RuntimeError where it does not accept the arrays (unless it is PARTIAL).
     """
-    before, calls = dict(KERNELS), Counter[str]()
+    before, calls = (dict(KERNELS), dict(CUDA)), Counter[str]()
     pairs = _pairs(mode, calls)  # first: it refuses an unknown mode, and then nothing may have changed
-    KERNELS.clear()
-    KERNELS.update(pairs)
+    _set(*pairs)
     try:
         yield calls
     finally:
-        KERNELS.clear()
-        KERNELS.update(before)
+        _set(*before)
 
 
-def _pairs(mode: str, calls: Counter[str] | None) -> dict[Op, Any]:
+def _set(on_cpu: dict[Op, Any], on_gpu: dict[Op, Any]) -> None:
+    for table, pairs in ((KERNELS, on_cpu), (CUDA, on_gpu)):
+        table.clear()
+        table.update(pairs)
+
+
+def _pairs(mode: str, calls: Counter[str] | None) -> tuple[dict[Op, Any], dict[Op, Any]]:
+    """(for NumPy arrays, for CuPy arrays)."""
     if mode not in get_args(environment.Kernels):
         raise ValueError(f"use_kernels: mode is {mode!r}, but it must be auto, off or force")
     if mode == "off":
-        return {}
-    pairs: dict[Op, Any] = (
-        {op: _Lazy(op) for op in CPU} if mode == "auto" else {op: _forced(op, kernel(op)) for op in CPU}
-    )
-    return pairs if calls is None else {op: _counted(op, pair, calls) for op, pair in pairs.items()}
+        return {}, {}
+    on_cpu: dict[Op, Any] = {op: _Lazy(op) if mode == "auto" else _forced(op, kernel(op)) for op in CPU}
+    on_gpu: dict[Op, Any] = {op: _Ladder(op) for op in t.ROWS if op.name in ladders.LADDERS}
+    if mode == "force":
+        on_gpu = {op: _forced(op, pair) for op, pair in on_gpu.items()}
+    if calls is not None:
+        on_cpu, on_gpu = ({op: _counted(op, p, calls) for op, p in pairs.items()} for pairs in (on_cpu, on_gpu))
+    return on_cpu, on_gpu
 
 
 def _forced(op: Op, pair: Any) -> Any:
@@ -169,7 +215,7 @@ def on_arrays(op: Op, *arrays: Any, **params: Any) -> Any:
 
 
 def _run_at_any_size(op: Op, arrays: Any, params: dict[str, Any]) -> tuple[Any, Any, Any]:
-    pair = KERNELS.get(op)
+    pair = (KERNELS if type(arrays[0]) is ndarray else CUDA).get(op)
     if type(pair) is _Lazy:
         pair = pair.loaded()
     if pair is None or not pair.accepts(*arrays, **params):
@@ -201,4 +247,4 @@ def announce_compilation() -> None:
     events.register("numba:compile", Announcer())
 
 
-KERNELS.update(_pairs(environment.read().kernels, None))
+_set(*_pairs(environment.read().kernels, None))

@@ -4,8 +4,8 @@ The graph that `apply` leaves behind is made of Nodes, one for each operation th
 A Node holds arrays and edges (node, output index) and never the Tensors of its results: there are no cycles, and memory
 goes by reference count as soon as the last user lets go. autograd.py walks it backwards.
 
-Every array in a Tensor is read-only. That is how an in-place change cannot go unnoticed: a kernel, a formula or a user
-that writes into one gets NumPy's error, and the few writers that may (copy_, an optimizer) count up its version.
+Every NumPy array in a Tensor is read-only (CuPy's have no such flag). So no in-place change goes unnoticed: a kernel, a
+formula or a user that writes into one gets NumPy's error, and the writers that may (copy_, optimizers) count up its version.
 """
 
 from __future__ import annotations
@@ -19,12 +19,15 @@ import numpy as np
 
 from ..reference.op import Op, Spec
 from ..reference.table import ADD, DIVIDE, MULTIPLY, POWER, REMAINDER, SUBTRACT
-from .door import SCALARS, operand, unlock, validate
+from .device import ARRAYS, device_of, host, is_array, own
+from .door import SCALARS, operand, taken, validate, written
 from .recording import state
+from .show import shown
 
 ndarray = np.ndarray
 
 KERNELS: dict[Op, Any] = {}  # the kernel pair (forward, vjp, accepts) of each row that has one; see kernel_table.py
+CUDA: dict[Op, Any] = {}  # the same for CuPy arrays
 OBSERVER: list[Any] = []  # what HANDGRAD_DEBUG puts around each operation, if anything; see debug.py
 PUSH: list[Any] = []  # what carries directions through each operation while hg.jvp runs; see forward.py
 
@@ -75,7 +78,7 @@ class Tensor:
         "__weakref__", "accumulator", "data", "grad", "grad_home", "index", "node", "requires_grad", "tangent", "version",
     )  # fmt: skip
     __array_ufunc__ = None  # ndarray * Tensor must come to us
-    namespace: ClassVar[Any] = None  # the array API namespace; engine/ops sets it
+    namespace: ClassVar[Any] = None  # the array API namespace on the CPU; engine/ops sets it
     walk: ClassVar[Any] = None  # autograd.backward, once it was needed
 
     data: ndarray  # read-only
@@ -93,18 +96,11 @@ class Tensor:
             if not copy and (dtype is None or data.dtype == dtype):
                 self.version = data.version  # the same memory
             data = data.data
-        given = isinstance(data, (ndarray, np.generic))
-        array = np.array(data, dtype=dtype, order="C") if copy or not given else np.asarray(data, dtype=dtype).view()
-        if dtype is None and not given and array.dtype == np.float64:
-            array = array.astype(np.float32)
-        if array.dtype.kind not in "fiub":
-            raise TypeError(f"Tensor: data of dtype {array.dtype} is neither floating point nor integer nor boolean")
-        array.setflags(write=False)
-        self.data = array
+        self.data = taken(data, dtype, copy)
         self.node = self.grad = self.grad_home = self.accumulator = self.tangent = None
         self.index = 0
-        if requires_grad and array.dtype.kind != "f":
-            raise TypeError(f"Tensor: only floating point can require grad, but this is {array.dtype}")
+        if requires_grad and self.data.dtype.kind != "f":
+            raise TypeError(f"Tensor: only floating point can require grad, but this is {self.data.dtype}")
         self.requires_grad = requires_grad
 
     # ---- what it is
@@ -112,7 +108,7 @@ class Tensor:
     dtype: Any = property(attrgetter("data.dtype"))
     ndim: int = property(attrgetter("data.ndim"))  # type: ignore[assignment]
     size: int = property(attrgetter("data.size"))  # type: ignore[assignment]
-    device: str = property(lambda self: "cpu")  # type: ignore[assignment]
+    device: str = property(lambda self: device_of(self.data))  # type: ignore[assignment]  # "cpu" or "cuda"
     is_leaf: bool = property(lambda self: self.node is None)  # type: ignore[assignment]
     mT: Tensor = property(_method("matrix_transpose"))  # type: ignore[assignment]  # the last two axes exchanged
 
@@ -123,16 +119,10 @@ class Tensor:
         return self.mT
 
     def __array_namespace__(self, api_version: str | None = None) -> Any:
-        return self.namespace
+        return self.namespace if type(self.data) is ndarray else self.namespace.on("cuda")
 
     def __repr__(self) -> str:
-        text = np.array2string(self.data, separator=", ", threshold=100, precision=4, prefix="Tensor(")
-        extra = "" if self.dtype == np.float32 else f", dtype={self.dtype.name}"
-        if self.node is not None:
-            extra += f", op=<{self.node.op.name}>"
-        elif self.requires_grad:
-            extra += ", requires_grad=True"
-        return f"Tensor({text}{extra})"
+        return shown(self)
 
     def __len__(self) -> int:
         if not self.shape:
@@ -152,7 +142,7 @@ class Tensor:
         return int(self.item())
 
     def __index__(self) -> int:
-        return self.data.__index__()
+        return host(self.data).__index__()
 
     __hash__ = object.__hash__  # by identity, although == compares numbers
 
@@ -173,6 +163,8 @@ class Tensor:
         """A read-only view of the numbers, not a copy."""
         if self.requires_grad:
             raise RuntimeError("numpy: this Tensor requires grad, which NumPy cannot follow; use t.detach().numpy()")
+        if self.device != "cpu":
+            raise TypeError(f"numpy: this Tensor is on {self.device}; use t.to('cpu').numpy()")
         return self.data
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> ndarray:
@@ -182,28 +174,28 @@ class Tensor:
         self, *, stream: Any = None, max_version: Any = None, dl_device: Any = None, copy: bool | None = None
     ) -> Any:
         # DLPack can say "read-only", but not every consumer listens: it gets a copy, unless it refuses one.
-        array = self.numpy() if copy is False else self.numpy().copy()
-        return array.__dlpack__(max_version=max_version, dl_device=dl_device)
+        array = self.data if self.device != "cpu" and not self.requires_grad else self.numpy()
+        if copy is not False:
+            array = array.copy()
+        return array.__dlpack__(stream=stream, max_version=max_version, dl_device=dl_device)
 
     def __dlpack_device__(self) -> Any:
         return self.data.__dlpack_device__()
 
-    def to_device(self, device: str, /, *, stream: Any = None) -> Tensor:
-        if device != "cpu":
-            raise ValueError(f"to_device: device is {device!r}, but this Tensor can only be on 'cpu'")
-        return self
+    def to(self, device: str, /, *, stream: Any = None) -> Tensor:
+        """On "cpu" or "cuda": itself where it is there, else a copy, through which gradients flow; see moving.py."""
+        from .moving import to
+
+        return to(self, device)
+
+    to_device = to
 
     def copy_(self, values: Any) -> Tensor:
         """Overwrites a leaf's numbers in place; its version counts up, so that an old graph notices."""
-        array = values.data if isinstance(values, Tensor) else np.asarray(values)
+        array = values.data if isinstance(values, Tensor) else values if is_array(values) else np.asarray(values)
         if array.shape != self.shape:
             raise ValueError(f"copy_: got shape {array.shape}, but this Tensor has shape {self.shape}")
-        version = unlock(self)
-        try:
-            np.copyto(self.data, array, casting="same_kind")
-        finally:
-            self.data.setflags(write=False)
-        version[0] += 1
+        written(self, array)
         return self
 
     def __deepcopy__(self, memo: Any) -> Tensor:
@@ -256,9 +248,11 @@ class Tensor:
 
 def wrap(array: Any) -> Tensor:
     """A Tensor around an array that nobody else will write; the one place where NumPy's scalars become 0-d arrays."""
-    if type(array) is not ndarray:
+    if type(array) is ndarray:
+        array.setflags(write=False)
+    elif type(array) not in ARRAYS:
         array = np.asarray(array)
-    array.setflags(write=False)
+        array.setflags(write=False)
     t = object.__new__(Tensor)
     t.data = array
     t.node = t.grad = t.grad_home = t.accumulator = t.version = t.tangent = None
@@ -269,7 +263,8 @@ def wrap(array: Any) -> Tensor:
 
 def plain(function: Callable[..., Any], *xs: Any, **params: Any) -> Tensor:
     """An operation without a derivative: runs on the arrays, records nothing."""
-    return wrap(function(*[x.data if isinstance(x, Tensor) else operand(function.__name__, x) for x in xs], **params))
+    arrays = [x.data if isinstance(x, Tensor) else operand(function.__name__, x) for x in xs]
+    return wrap(own(function, arrays)(*arrays, **params))
 
 
 def apply(op: Op, *xs: Any, **params: Any) -> Any:
@@ -286,7 +281,7 @@ def apply(op: Op, *xs: Any, **params: Any) -> Any:
                 track = True
         else:
             arrays.append(x if type(x) in SCALARS else operand(op.name, x))
-    if type(arrays[0]) is not ndarray and not any(type(a) is ndarray for a in arrays):
+    if type(arrays[0]) is not ndarray and not any(type(a) in ARRAYS for a in arrays):
         return apply(op, Tensor(xs[0]), *xs[1:], **params)  # numbers alone: the first one says the dtype
     validate(op, arrays, params)
     y, residuals, kernel = OBSERVER[0].forward(run, op, arrays, params) if OBSERVER else run(op, arrays, params)
@@ -309,7 +304,7 @@ def apply(op: Op, *xs: Any, **params: Any) -> Any:
 
 def run(op: Op, arrays: list[Any], params: dict[str, Any]) -> tuple[Any, Any, Any]:
     """(y, residuals, kernel) of one operation on arrays; kernel is None where the formula ran."""
-    kernel = KERNELS.get(op)
+    kernel = (KERNELS if type(arrays[0]) is ndarray else CUDA).get(op)
     if kernel is not None and kernel.accepts(*arrays, **params):
         y, residuals = kernel.forward(*arrays, **params)
         return y, residuals, kernel
@@ -331,7 +326,7 @@ def _record(op: Op, xs: Any, arrays: list[Any], params: Any, outputs: Any, resid
         else:
             wanted.append(False)
             edges.append(None)
-        if type(a) is not ndarray:
+        if type(a) not in ARRAYS:
             saved.append(a)
         elif reads[j]:
             saved.append(a)

@@ -20,6 +20,7 @@ import numpy as np
 
 from ..reference.table import RESHAPE
 from .autograd import gradients
+from .device import library
 from .door import cotangent, operand
 from .forward import pushing
 from .recording import enable_grad, state
@@ -70,7 +71,7 @@ def vjp(f: Function, *primals: Any) -> tuple[Any, Callable[..., tuple[Tensor, ..
             if d is not None:
                 found = _pulled(part, xs, d, nested)
                 total = found if total is None else tuple(a + b for a, b in zip(total, found, strict=True))
-        return total or tuple(wrap(np.zeros(x.shape, x.dtype)) for x in xs)
+        return total or tuple(_zeros(x) for x in xs)
 
     shown = ys if nested else tuple(_forget(t) for t in ys)
     return (shown[0] if single else shown), pull
@@ -90,7 +91,7 @@ def jvp(f: Function, primals: Any, tangents: Any) -> tuple[Any, Any]:
         arguments = [_moving(x, v, i) for i, (x, v) in enumerate(zip(primals, tangents, strict=True))]
         y = f(*arguments)
         ys = _outputs("jvp", y)
-        dys = tuple(wrap(np.zeros(t.shape, t.dtype)) if t.tangent is None else t.tangent for t in ys)
+        dys = tuple(_zeros(t) if t.tangent is None else t.tangent for t in ys)
         for t in (*arguments, *ys):
             if isinstance(t, Tensor):
                 t.tangent = None
@@ -195,7 +196,7 @@ def _pulled(y: Tensor, xs: list[Tensor], dy: Any, nested: bool) -> tuple[Tensor,
     if y.requires_grad:
         return gradients(y, xs, dy, retain_graph=True, create_graph=nested)
     cotangent(y.data, dy.data if isinstance(dy, Tensor) else operand("vjp", dy))
-    return tuple(wrap(np.zeros(x.shape, x.dtype)) for x in xs)
+    return tuple(_zeros(x) for x in xs)
 
 
 def _outputs(name: str, y: Any) -> tuple[Tensor, ...]:
@@ -226,7 +227,7 @@ def _moving(x: Any, v: Any, i: int) -> Any:
         if isinstance(x, Tensor) and x.requires_grad
         else Tensor(x, copy=not isinstance(x, Tensor))
     )
-    v = v if isinstance(v, Tensor) else Tensor(np.asarray(v, t.dtype) if not hasattr(v, "dtype") else v)
+    v = v if isinstance(v, Tensor) else Tensor(v) if hasattr(v, "dtype") else Tensor(np.asarray(v, t.dtype)).to(t.device)
     if t.dtype.kind != "f":
         raise TypeError(
             f"jvp: primal {i} is {t.dtype.name}, but only floating point can move; give it the tangent None"
@@ -241,7 +242,7 @@ def _moving(x: Any, v: Any, i: int) -> Any:
 
 def _rows(y: Tensor, xs: list[Tensor], nested: bool) -> list[Tensor]:
     """J for each of xs, one entry of y after the other."""
-    rows = [_pulled(y, xs, unit, nested) for unit in _units(y.shape, y.dtype)]
+    rows = [_pulled(y, xs, unit, nested) for unit in _units(y)]
     return [_joined([row[k] for row in rows], y.shape, x, 0) for k, x in enumerate(xs)]
 
 
@@ -249,7 +250,7 @@ def _columns(f: Function, args: Any, kwargs: Any, i: int) -> Tensor:
     """J for argument number i, one of its entries after the other."""
     x = args[i] if isinstance(args[i], Tensor) else Tensor(args[i])
     columns = []
-    for unit in _units(x.shape, x.dtype):
+    for unit in _units(x):
         columns.append(jvp(lambda v: f(*args[:i], v, *args[i + 1 :], **kwargs), (x,), (unit,))[1])
         if not isinstance(columns[-1], Tensor):
             raise TypeError("jacobian: the function returned a tuple, but it must return one Tensor")
@@ -257,10 +258,14 @@ def _columns(f: Function, args: Any, kwargs: Any, i: int) -> Tensor:
     return _joined(columns, x.shape, y, y.ndim)
 
 
-def _units(shape: Sequence[int], dtype: Any) -> Any:
-    """For each place the array that is one there and zero elsewhere."""
-    for place in np.ndindex(*shape):
-        unit = np.zeros(shape, dtype)
+def _zeros(t: Tensor) -> Tensor:
+    return wrap(library(t.data).zeros_like(t.data))
+
+
+def _units(t: Tensor) -> Any:
+    """For each place of t the array that is one there and zero elsewhere."""
+    for place in np.ndindex(*t.shape):
+        unit = library(t.data).zeros(t.shape, t.dtype)
         unit[place] = 1
         yield unit
 
@@ -270,5 +275,5 @@ def _joined(parts: list[Tensor], walked: Sequence[int], other: Tensor, axis: int
     xp: Any = Tensor.namespace
     shape = (*other.shape[:axis], *walked, *other.shape[axis:])
     if not parts:
-        return wrap(np.zeros(shape, other.dtype))
+        return wrap(library(other.data).zeros(shape, other.dtype))
     return xp.reshape(xp.stack(parts, axis=axis), shape)

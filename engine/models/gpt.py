@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 
 from .. import random
+from ..device import host
 from ..errors import UserError
 from ..nn import Dropout, Embedding, LayerNorm, Linear, Module, ModuleList, TransformerBlock
 from ..ops import cross_entropy
@@ -177,7 +178,7 @@ class GPT(Module):
     def next_logits(self, ids: np.ndarray) -> np.ndarray:
         """Logits (V,) of the token that follows ids (T,), of which the last block_size are seen."""
         x = self.transformer(ids[None, -self.config.block_size :])  # (1, T, C)
-        return self.lm_head(x[:, -1]).numpy()[0]
+        return self.lm_head(x[:, -1]).to("cpu").numpy()[0]
 
     def reader(self, weights: str | None = None) -> Reader:
         """What `generate` asks: it reads a text piece by piece, and keeps keys and values. weights: their form; see Reader."""
@@ -192,7 +193,7 @@ class GPT(Module):
 
         GPT-2 stores the matrices of its blocks as (in, out) (its Conv1D), and the shared output weight once.
         """
-        state = {name: parameter.data for name, parameter in self.named_parameters()}
+        state = {name: host(parameter.data) for name, parameter in self.named_parameters()}
         return self.config.to_dict(), {n: a.T.copy() if n.endswith(_CONV1D) else a for n, a in state.items()}
 
     @classmethod

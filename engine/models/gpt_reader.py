@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ...reference import table as t
+from ..device import host, library
 from ..kernel_table import on_arrays
 from ..nn import LayerNorm, Linear
 from .matrix import Matrix, check_form
@@ -65,8 +66,10 @@ class _Block:
         self.c_attn, self.c_proj = _Linear(block.attn.c_attn, form), _Linear(block.attn.c_proj, form)
         self.c_fc, self.down = _Linear(block.mlp.c_fc, form), _Linear(block.mlp.c_proj, form)
         C, self.n_head = block.ln_1.weight.size, block.attn.n_head
-        dtype = self.ln_1.vectors[0].dtype
-        self.keys, self.values = (np.empty((self.n_head, room, C // self.n_head), dtype) for _ in range(2))
+        first = self.ln_1.vectors[0]
+        self.keys, self.values = (
+            library(first).empty((self.n_head, room, C // self.n_head), first.dtype) for _ in range(2)
+        )
 
     @property
     def nbytes(self) -> int:
@@ -84,7 +87,7 @@ class _Block:
 
 
 class Reader:
-    """Reads a text piece by piece with a model. Pieces that fit into the model's context cost what they are long.
+    """Reads a text piece by piece with a model, on the model's device. Pieces that fit into the model's context cost what they are long.
 
     Once the text is longer than the context, its window moves on with every token; then every position in it is another
     one and the whole window is computed anew, as `next_logits` does.
@@ -126,4 +129,4 @@ class Reader:
         x = self._tokens.rows(ids) + self._positions.rows(np.arange(start, start + len(ids)))  # (T, C)
         for block in self._blocks:
             x = block.read(x, start)
-        return self._tokens.linear(self._ln_f(x[-1:]))[0]
+        return host(self._tokens.linear(self._ln_f(x[-1:]))[0])

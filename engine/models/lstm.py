@@ -21,6 +21,7 @@ from typing import Any
 import numpy as np
 
 from .. import random
+from ..device import host, library
 from ..errors import UserError
 from ..nn import LSTM, Dropout, Embedding, Linear, Module
 from ..ops import cross_entropy
@@ -59,9 +60,10 @@ class LSTMLanguageModel(Module):
             self.output.weight = self.embedding.weight
 
     def init_hidden(self, batch_size: int) -> Hidden:
-        """The state in front of a text: zeros (L, B, H), in the dtype of the parameters."""
+        """The state in front of a text: zeros (L, B, H), in the dtype and on the device of the parameters."""
         shape = (self.lstm.num_layers, batch_size, self.lstm.hidden_size)
-        h, c = (Tensor(np.zeros(shape, self.embedding.weight.dtype), copy=False) for _ in range(2))
+        weight = self.embedding.weight.data
+        h, c = (Tensor(library(weight).zeros(shape, weight.dtype), copy=False) for _ in range(2))
         return h, c
 
     def forward(self, ids: Any, hidden: Hidden | None = None) -> tuple[Tensor, Hidden]:
@@ -89,7 +91,7 @@ class LSTMLanguageModel(Module):
     def to_files(self) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
         """(content of config.json, arrays of model.safetensors) under the module's own names; a tied weight once."""
         config = {"architectures": ["LSTMLanguageModel"], "model_type": "lstm", **self.config}
-        return config, {name: parameter.data for name, parameter in self.named_parameters()}
+        return config, {name: host(parameter.data) for name, parameter in self.named_parameters()}
 
     @classmethod
     def from_config(cls, config: Mapping[str, Any]) -> LSTMLanguageModel:
@@ -117,7 +119,7 @@ class Reader:
     def read(self, ids: np.ndarray) -> np.ndarray:
         """Logits (V,) of the token that follows ids (T,), which follow what was read before."""
         y, self._hidden = self._model.lstm(self._model.embedding(np.asarray(ids)[None, :]), self._hidden)  # (1, T, H)
-        return self._model.output(y[:, -1]).numpy()[0]
+        return self._model.output(y[:, -1]).to("cpu").numpy()[0]
 
 
 def _checked(

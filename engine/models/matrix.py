@@ -12,6 +12,7 @@ import numpy as np
 
 from ...reference import table as t
 from ...reference.quantization import bfloat16_bits, dequantize, from_bfloat16_bits, quantize
+from ..device import device_of, moved
 from ..errors import UserError
 from ..kernel_table import announce_compilation, on_arrays
 from ..tensor import KERNELS
@@ -33,6 +34,8 @@ class Matrix:
 
     def __init__(self, weight: np.ndarray, form: str | None = None) -> None:
         self.scale: np.ndarray | None = None  # (out,), of int8
+        if form not in (None, weight.dtype.name) and device_of(weight) != "cpu":
+            raise UserError(f"generate: weights is {form!r}, but a model on {device_of(weight)} reads its own as they are")
         if form in (None, weight.dtype.name):
             self.array = weight
         elif form == "int8":
@@ -64,6 +67,7 @@ class Matrix:
 
     def rows(self, ids: np.ndarray) -> np.ndarray:
         """Rows of the matrix: ids (T) -> (T, in), in the dtype in which products are."""
+        ids = moved(ids, device_of(self.array))
         return self._widened(self.array[ids], None if self.scale is None else self.scale[ids])
 
     def _widened(self, array: np.ndarray, scale: np.ndarray | None) -> np.ndarray:

@@ -21,6 +21,7 @@ from typing import Any
 
 import numpy as np
 
+from ..device import host
 from ..errors import UserError
 from ..nn import LSTM, AdditiveAttention, Dropout, Embedding, Linear, Module, MultiplicativeAttention
 from ..ops import concat, cross_entropy, log_softmax, reshape, take, tanh
@@ -143,8 +144,8 @@ class Seq2SeqLSTM(Module):
         ended = np.zeros(len(memory.mask), bool)
         for _ in range(most):
             logits, state, weights = self.decode(tokens[-1], state, memory)
-            tokens.append(self._writable(logits[:, -1].numpy()).argmax(axis=-1)[:, None])
-            looks.append(weights.numpy())
+            tokens.append(self._writable(logits[:, -1].to("cpu").numpy()).argmax(axis=-1)[:, None])
+            looks.append(weights.to("cpu").numpy())
             ended |= tokens[-1][:, 0] == self.end
             if ended.all():
                 break
@@ -157,7 +158,7 @@ class Seq2SeqLSTM(Module):
 
         def step(tokens: np.ndarray, state: State) -> tuple[np.ndarray, State]:
             logits, state, _ = self.decode(tokens[:, None], state, memory.rows(np.zeros(len(tokens), np.int64)))
-            return log_softmax(Tensor(self._writable(logits[:, -1].numpy()))).numpy(), state
+            return log_softmax(Tensor(self._writable(logits[:, -1].to("cpu").numpy()))).numpy(), state
 
         def rows(state: State, index: np.ndarray) -> State:
             return take(state[0], index, axis=1), take(state[1], index, axis=1)
@@ -186,7 +187,7 @@ class Seq2SeqLSTM(Module):
     def to_files(self) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
         """(content of config.json, arrays of model.safetensors) under the module's own names."""
         config = {"architectures": ["Seq2SeqLSTM"], "model_type": "seq2seq-lstm", **self.config}
-        return config, {name: parameter.data for name, parameter in self.named_parameters()}
+        return config, {name: host(parameter.data) for name, parameter in self.named_parameters()}
 
     @classmethod
     def from_config(cls, config: Mapping[str, Any]) -> Seq2SeqLSTM:

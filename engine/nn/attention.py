@@ -13,6 +13,7 @@ import numpy as np
 from ...reference.attention_weights import attention_weights
 from .. import random
 from ..ops import attention, linear, matmul, packed_attention, permute_dims, reshape
+from ..ops.shape import constant
 from ..tensor import Tensor
 from .layers import Dropout, Linear, positive
 from .module import Module, Parameter
@@ -80,7 +81,7 @@ class MultiheadAttention(Module):
             (q,), (k,), (v,) = self._project(query, 0, 1), self._project(key, 1, 2), self._project(value, 2, 3)
         if dropping:
             # The operation never shows its weights; its formula, run on Tensors, does.
-            allowed = None if mask is None else Tensor(mask, copy=False)
+            allowed = None if mask is None else constant(mask, q)
             y = matmul(self.dropout(attention_weights(q, k, allowed, causal=causal)), v)  # (B, H, T, D)
         else:
             y = attention(q, k, v, mask, causal=causal)  # (B, H, T, D)

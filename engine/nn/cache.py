@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from ..device import library
 from ..tensor import Tensor
 
 __all__ = ["KeyValueCache"]
@@ -21,7 +22,7 @@ class KeyValueCache:
 
     def __init__(self, room: int) -> None:
         self.room, self.length = room, 0
-        self._keys = self._values = np.empty((0, 0, 0, 0), np.float32)
+        self._keys = self._values = np.empty((0, 0, 0, 0), np.float32)  # on the device of what comes first
 
     def extend(self, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
         """Take in k and v (B, H, T, D); return those of all positions so far, (B, H, length, D), that share our memory.
@@ -33,7 +34,7 @@ class KeyValueCache:
             raise RuntimeError("KeyValueCache: it keeps numbers without their history; read a text under no_grad()")
         B, H, T, D = k.shape
         if not self.length:
-            self._keys, self._values = (np.empty((B, H, self.room, D), k.dtype) for _ in range(2))
+            self._keys, self._values = (library(k.data).empty((B, H, self.room, D), k.dtype) for _ in range(2))
         end = self.length + T
         if self._keys[:, :, :T].shape != k.shape or self._keys.dtype != k.dtype:
             want = (*self._keys.shape[:2], T, self._keys.shape[3])
@@ -45,6 +46,6 @@ class KeyValueCache:
             raise ValueError(
                 f"KeyValueCache: {self.length} and {T} positions are more than the {self.room} it has room for"
             )
-        self._keys[:, :, self.length : end], self._values[:, :, self.length : end] = k.numpy(), v.numpy()
+        self._keys[:, :, self.length : end], self._values[:, :, self.length : end] = k.data, v.data
         self.length = end
         return Tensor(self._keys[:, :, :end], copy=False), Tensor(self._values[:, :, :end], copy=False)

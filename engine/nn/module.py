@@ -7,6 +7,8 @@ from typing import Any, TypeVar
 
 import numpy as np
 
+from ..device import checked_device, host, is_array
+from ..moving import move_leaf
 from ..tensor import Tensor
 
 M = TypeVar("M", bound="Module")
@@ -69,17 +71,17 @@ class Module:
         return sum(p.size for p in self.parameters())
 
     def state_dict(self) -> dict[str, np.ndarray]:
-        """Dotted name -> a copy of the array; shared Tensors under each of their names, as in PyTorch."""
-        return {name: tensor.data.copy() for name, tensor in self._named_tensors()}
+        """Dotted name -> a copy as a NumPy array, wherever it is; shared Tensors under each of their names, as in PyTorch."""
+        return {name: np.array(host(tensor.data)) for name, tensor in self._named_tensors()}
 
     def load_state_dict(self, state: Mapping[str, Any], *, strict: bool = True) -> None:
-        """Copies arrays into the parameters, in place; nothing is changed unless everything fits.
+        """Copies arrays into the parameters, in place and where they are; nothing is changed unless everything fits.
 
         Raises KeyError naming missing and unexpected keys (unless `strict` is False), ValueError for another shape and
         TypeError for another kind of dtype. Among floats the parameter's dtype decides: float64 is rounded to float32.
         """
         own = dict(self._named_tensors())
-        arrays = {name: value.data if isinstance(value, Tensor) else np.asarray(value) for name, value in state.items()}
+        arrays = {name: value.data if isinstance(value, Tensor) else _array(value) for name, value in state.items()}
         missing = [name for name in own if name not in arrays]
         unexpected = [name for name in arrays if name not in own]
         if strict and (missing or unexpected):
@@ -124,6 +126,18 @@ class Module:
                     setattr(module, name, cast[value])
         return self
 
+    @property
+    def device(self) -> str:
+        """Where the parameters are: "cpu" or "cuda", by the first one; "cpu" where there is none."""
+        return next((p.device for p in self.parameters()), "cpu")
+
+    def to(self: M, device: str) -> M:
+        """Moves the parameters themselves, with their gradients, to "cpu" or "cuda"; an optimizer of theirs needs `to` as well."""
+        checked_device("to", device)
+        for parameter in self.parameters():
+            move_leaf(parameter, device)
+        return self
+
     def extra_repr(self) -> str:
         """What the constructor was given, for `repr`."""
         return ""
@@ -132,6 +146,10 @@ class Module:
         children = [f"  {name}: " + repr(child).replace("\n", "\n  ") for name, child in self.named_children()]
         head = f"{type(self).__name__}({self.extra_repr()}"
         return head + ")" if not children else "\n".join([head, *children, ")"])
+
+
+def _array(value: Any) -> Any:
+    return value if is_array(value) else np.asarray(value)
 
 
 class ModuleList(Module):

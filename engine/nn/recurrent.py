@@ -11,6 +11,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from .. import random
+from ..device import library
 from ..ops import concat, gru, lstm, lstm_cell, rnn, stack
 from ..tensor import Tensor
 from .layers import Dropout, positive
@@ -36,7 +37,7 @@ def _weights(module: Module, suffix: str, *, one_bias: bool) -> list[Any]:
     if hasattr(module, f"bias_ih{suffix}"):
         b, b_u = (getattr(module, f"bias_{part}{suffix}") for part in ("ih", "hh"))
         return [w, u, b + b_u] if one_bias else [w, u, b, b_u]
-    zeros = np.zeros(w.shape[1], w.dtype)
+    zeros = library(w.data).zeros(w.shape[1], w.dtype)
     return [w, u, zeros] if one_bias else [w, u, zeros, zeros]
 
 
@@ -99,7 +100,7 @@ class _Recurrent(Module):
 
     def _first_states(self, x: Tensor) -> list[State]:
         """Zeros, for each layer and direction."""
-        zeros = Tensor(np.zeros((x.shape[1], self.hidden_size), x.dtype), copy=False)
+        zeros = Tensor(library(x.data).zeros((x.shape[1], self.hidden_size), x.dtype), copy=False)
         return [(zeros,) * self.STATES] * self._states()
 
     def _rows_of(self, hx: State, batch: int) -> list[State]:
@@ -218,7 +219,7 @@ class _Cell(Module):
         _parameters(self, "", self.PARTS, input_size, hidden_size, bias)
 
     def _zeros(self, x: Tensor) -> Tensor:
-        return Tensor(np.zeros((x.shape[0], self.hidden_size), x.dtype), copy=False)
+        return Tensor(library(x.data).zeros((x.shape[0], self.hidden_size), x.dtype), copy=False)
 
     def extra_repr(self) -> str:
         return f"{self.input_size}, {self.hidden_size}, bias={self.bias}"

@@ -13,6 +13,7 @@ import numpy as np
 from .. import random
 from ..ops import expand_dims, matmul, matrix_transpose, softmax, tanh, where
 from ..ops import sum as total
+from ..ops.shape import constant
 from ..tensor import Tensor
 from .layers import Linear, positive
 from .module import Module, Parameter
@@ -57,6 +58,6 @@ class MultiplicativeAttention(Module):
 
 def _look(scores: Tensor, states: Tensor, mask: Any) -> tuple[Tensor, Tensor]:
     if mask is not None:
-        scores = where(np.asarray(mask)[:, None, :], scores, np.asarray(-np.inf, scores.dtype))
+        scores = where(constant(mask, scores)[:, None, :], scores, -np.inf)
     weights = softmax(scores, axis=-1)  # (B, T, S)
     return matmul(weights, states), weights

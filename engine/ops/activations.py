@@ -14,6 +14,7 @@ from ...reference import table as t
 from .. import random
 from ..tensor import Tensor, apply
 from .elementwise import Operand
+from .shape import constant
 
 __all__ = [
     "bias_gelu", "bias_silu", "dropout", "dropout_add", "erf", "gelu", "gelu_erf", "relu", "sigmoid", "silu", "softplus",
@@ -67,7 +68,7 @@ def dropout(x: Operand, mask: Operand, *, p: float) -> Tensor:
     p: the probability with which an element was dropped, 0 <= p < 1.
     """
     p = _share("dropout", p)
-    return apply(t.DROPOUT, x, mask if isinstance(mask, Tensor) else Tensor(np.asarray(mask), copy=False), p=p)
+    return apply(t.DROPOUT, x, constant(mask, x), p=p)
 
 
 def dropout_add(x: Operand, residual: Operand, *, p: float, generator: random.Generator | None = None) -> Tensor:
@@ -80,7 +81,7 @@ def dropout_add(x: Operand, residual: Operand, *, p: float, generator: random.Ge
     if shape != (other := residual.shape if isinstance(residual, Tensor) else np.shape(residual)):
         raise ValueError(f"dropout_add: residual has shape {other}, but x {shape} needs one of its own shape")
     draw = (generator or random.default).reserve(math.prod(shape))
-    return apply(t.DROPOUT_ADD, x, residual, Tensor(draw, copy=False), p=p)
+    return apply(t.DROPOUT_ADD, x, residual, constant(draw, x), p=p)
 
 
 def bias_gelu(x: Operand, bias: Operand) -> Tensor:

@@ -210,7 +210,7 @@ def positive(x: Operand, /) -> Tensor:
 
 def copysign(x1: Operand, x2: Operand, /) -> Tensor:
     """The size of x1 with the sign of x2, that of -0.0 and NaN included; x2 has no gradient."""
-    x1, x2 = with_axes("copysign", x1), with_axes("copysign", x2)
+    x1, x2 = with_axes("copysign", x1, like=x2), with_axes("copysign", x2, like=x1)
     common_shape("copysign", [x1, x2])
     if x1.dtype.kind == "b":
         raise TypeError("copysign: x1 is bool, but only numbers have a sign")

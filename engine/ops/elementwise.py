@@ -7,7 +7,9 @@ from typing import Any
 import numpy as np
 
 from ...reference import table as t
+from ..device import is_array
 from ..door import operand
+from ..moving import beside
 from ..tensor import Tensor, apply
 
 __all__ = [
@@ -29,14 +31,14 @@ __all__ = [
 Operand = Any  # Tensor, NumPy array or Python number
 
 
-def with_axes(op: str, x: Operand) -> Any:
-    """x as what has a shape: a number as a Tensor without axes; one sentence where x is no operand."""
+def with_axes(op: str, x: Operand, *, like: Operand = None) -> Any:
+    """x as what has a shape: a number as a Tensor without axes, beside `like`; one sentence where x is no operand."""
     if type(x) is Tensor:
         return x
     if x is None:
         raise TypeError(f"{op}: got None, but it takes Tensors, NumPy arrays and Python numbers")
     operand(op, x)
-    return x if isinstance(x, np.ndarray) else Tensor(x)
+    return x if is_array(x) else beside(Tensor(x), like)
 
 
 def add(x1: Operand, x2: Operand) -> Tensor:

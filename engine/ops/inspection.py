@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from ..device import devices, is_array
 from ..tensor import Tensor
 
 __all__ = ["can_cast", "finfo", "iinfo", "isdtype", "result_type"]
@@ -43,7 +44,7 @@ def iinfo(type: Any, /) -> Any:
 
 
 def _dtype(x: Any) -> Any:
-    return x.dtype if isinstance(x, (Tensor, np.ndarray)) else x
+    return x.dtype if isinstance(x, Tensor) or is_array(x) else x
 
 
 _DTYPES = (
@@ -63,11 +64,11 @@ class Info:
 
     def default_device(self) -> str:
         """The device of an array for which none was asked."""
-        return "cpu"
+        return self._namespace.device
 
     def devices(self) -> list[str]:
         """The devices on which an array can be."""
-        return ["cpu"]
+        return devices()
 
     def default_dtypes(self, *, device: Any = None) -> dict[str, Any]:
         """The dtypes of Python's numbers; there are no complex ones."""

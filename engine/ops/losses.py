@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from ...reference import table as t
+from ..device import is_array
 from ..door import operand
+from ..moving import beside
 from ..tensor import Tensor, apply
 from .elementwise import Operand, with_axes
 from .shape import checked, number, optional_integer
@@ -27,7 +29,7 @@ def cross_entropy(
     if logits.ndim < 1:
         raise ValueError("cross_entropy: logits has shape (), but it needs an axis of classes")
     ignored = optional_integer("cross_entropy", "ignore_index", ignore_index)
-    ids = checked("cross_entropy", "targets", targets, "logits", logits.shape[-1], "classes", besides=ignored)
+    ids = checked("cross_entropy", "targets", targets, "logits", logits.shape[-1], "classes", besides=ignored, like=logits)
     smoothing = number("cross_entropy", "label_smoothing", label_smoothing, "a number from 0 to 1")
     return apply(t.CROSS_ENTROPY, logits, ids, ignore_index=ignored, label_smoothing=smoothing)
 
@@ -52,7 +54,8 @@ def linear_cross_entropy(
     if weight.ndim != 2:
         raise ValueError(f"{op}: weight has shape {tuple(weight.shape)}, but it needs two axes")
     ignored = optional_integer(op, "ignore_index", ignore_index)
-    ids = checked(op, "targets", targets, "weight", weight.shape[0 if transposed else 1], "classes", besides=ignored)
+    classes = weight.shape[0 if transposed else 1]
+    ids = checked(op, "targets", targets, "weight", classes, "classes", besides=ignored, like=weight)
     arguments = (x, weight, ids) if bias is None else (x, weight, ids, bias)
     return apply(
         t.LINEAR_CROSS_ENTROPY,
@@ -100,8 +103,8 @@ def glove(
     w (v, d) and b (v,): vectors and biases of words; w_context (u, d) and b_context (u,): of words as contexts; i and j
     (n,) integers, x (n,) how often i and j met -> one number. Differentiable in the first four.
     """
-    words = checked("glove", "i", i, "w", len(with_axes("glove", w)), "words")
-    contexts = checked("glove", "j", j, "w_context", len(with_axes("glove", w_context)), "contexts")
+    words = checked("glove", "i", i, "w", len(with_axes("glove", w)), "words", like=w)
+    contexts = checked("glove", "j", j, "w_context", len(with_axes("glove", w_context)), "contexts", like=w)
     return apply(t.GLOVE, w, w_context, b, b_context, words, contexts, x, x_max=x_max, alpha=alpha)
 
 
@@ -110,7 +113,11 @@ def _pair(op: str, *xs: Operand) -> list[Tensor]:
     if any(x is None for x in xs):
         raise TypeError(f"{op}: got None, but it takes two arrays")
     xs = tuple([x if isinstance(x, Tensor) else operand(op, x) for x in xs])
-    dtype = next((x.dtype for x in xs if hasattr(x, "shape")), None)
+    first = next((x for x in xs if hasattr(x, "shape")), None)
+    dtype = None if first is None else first.dtype
     return [
-        x if isinstance(x, Tensor) else Tensor(x, dtype=None if hasattr(x, "shape") else dtype, copy=False) for x in xs
-    ]
+        Tensor(x, copy=False) if is_array(x)
+        else x if isinstance(x, Tensor)
+        else beside(Tensor(x, dtype=dtype, copy=False), first)
+        for x in xs
+    ]  # fmt: skip

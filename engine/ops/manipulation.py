@@ -6,10 +6,11 @@ from typing import Any
 
 import numpy as np
 
+from ..device import host
 from ..tensor import Tensor, plain
 from .elementwise import Operand, subtract, where, with_axes
 from .reductions import normal_axis, one_axis
-from .shape import broadcast_to, concat, getitem, integer, permute_dims, reshape, take
+from .shape import broadcast_to, concat, constant, getitem, integer, permute_dims, reshape, take
 
 __all__ = ["broadcast_arrays", "diff", "meshgrid", "moveaxis", "repeat", "roll", "tile", "tril", "triu", "unstack"]
 
@@ -49,7 +50,7 @@ def repeat(x: Operand, repeats: Any, /, *, axis: int | None = None) -> Tensor:
     if axis is None:
         return repeat(reshape(x, (x.size,)), repeats, axis=0)
     axis = one_axis("repeat", axis, x.ndim)
-    times = np.asarray(repeats.data if isinstance(repeats, Tensor) else repeats)
+    times = np.asarray(host(repeats.data if isinstance(repeats, Tensor) else repeats))
     if times.dtype.kind not in "iu" or times.ndim > 1 or times.size not in (1, x.shape[axis]) or np.any(times < 0):
         raise ValueError(
             f"repeat: repeats is {repeats!r}, but it must be an integer of at least 0, or {x.shape[axis]} of them"
@@ -128,7 +129,7 @@ def _triangle(op: str, x: Operand, k: int, compare: Any) -> Tensor:
     if x.ndim < 2:
         raise ValueError(f"{op}: x has shape {tuple(x.shape)}, but it needs two axes")
     i, j = np.arange(x.shape[-2])[:, None], np.arange(x.shape[-1])[None, :]
-    return where(Tensor(compare(j, i + integer(op, "k", k)), copy=False), x, np.zeros((), x.dtype).item())
+    return where(constant(compare(j, i + integer(op, "k", k)), x), x, np.zeros((), x.dtype).item())
 
 
 def diff(

@@ -1,12 +1,13 @@
 """The array API namespace of Tensor: what a formula finds when it asks a Tensor for its library.
 
 Differentiable functions come from the rows; those without a derivative run on the arrays and return Tensors without a
-history; creation functions return leaves, as the constructor does. There is one Namespace for each array library, because
-`arange` has no array to see it from.
+history; creation functions return leaves, as the constructor does. There is one Namespace for each device, because `arange`
+has no array to see it from.
 """
 
 from __future__ import annotations
 
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -47,19 +48,25 @@ _MODULES = (
 
 
 class Namespace(Creation):
-    """Functions of the array API standard on Tensors whose arrays belong to the library `xp`, and our rows beside them."""
+    """Functions of the array API standard on Tensors, and our rows beside them; creates on `device` unless told otherwise."""
 
     __array_api_version__ = "2024.12"
 
-    def __init__(self, xp: Any) -> None:
-        self._xp = xp
+    def __init__(self, device: str) -> None:
+        self.device = device
         for module in _MODULES:
             for name in module.__all__:
                 setattr(self, name, getattr(module, name))
         for name in _CONSTANTS:
-            setattr(self, name, getattr(xp, name))
+            setattr(self, name, getattr(np, name))
         for name in _PLAIN:
-            setattr(self, name, _plain(getattr(xp, name)))
+            setattr(self, name, _plain(getattr(np, name)))
+
+    @staticmethod
+    @cache
+    def on(device: str) -> Namespace:
+        """The one that creates on `device`."""
+        return NUMPY if device == "cpu" else Namespace(device)
 
     def __array_namespace_info__(self) -> Info:
         """What this namespace can do."""
@@ -82,4 +89,4 @@ def _plain(function: Any) -> Any:
     return call
 
 
-NUMPY = Tensor.namespace = Namespace(np)
+NUMPY = Tensor.namespace = Namespace("cpu")

@@ -41,7 +41,7 @@ def embedding(weight: Operand, ids: Operand, *, padding_idx: int | None = None) 
     padding = optional_integer("embedding", "padding_idx", padding_idx)
     if padding is not None and -rows <= padding < 0:
         padding += rows
-    ids = checked("embedding", "ids", ids, "weight", rows, "rows")
+    ids = checked("embedding", "ids", ids, "weight", rows, "rows", like=weight)
     return apply(t.EMBEDDING, weight, ids, padding_idx=padding)
 
 
@@ -50,7 +50,7 @@ def scatter_rows(x: Operand, ids: Operand, *, n: int) -> Tensor:
     n = integer("scatter_rows", "n", n)
     if n < 0:
         raise ValueError(f"scatter_rows: n is {n}, but it must be at least 0")
-    return apply(t.SCATTER_ROWS, x, checked("scatter_rows", "ids", ids, "the result", n, "rows"), n=n)
+    return apply(t.SCATTER_ROWS, x, checked("scatter_rows", "ids", ids, "the result", n, "rows", like=x), n=n)
 
 
 def attention(
@@ -76,7 +76,7 @@ def attention(
     scale = None if scale is None else number("attention", "scale", scale, "a number or None")
     given: tuple[Any, ...] = (q, k, v)
     if mask is not None or bias is not None:
-        given = (*given, None if mask is None else constant(mask))
+        given = (*given, None if mask is None else constant(mask, q))
     if bias is not None:
         given = (*given, with_axes("attention", bias))
     return apply(t.ATTENTION, *given, causal=causal, scale=scale, window=window, grouped=grouped)

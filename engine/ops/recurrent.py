@@ -9,6 +9,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
+
 from ...reference import table as t
 from ..tensor import Tensor, apply
 from .elementwise import Operand, with_axes
@@ -70,9 +72,9 @@ def _inputs(op: str, x: Operand, *others: Operand, lengths: Any) -> tuple[Any, .
     """The inputs of the row; ValueError with one sentence where a length is none of a sequence of x."""
     if lengths is None:
         return (x, *others)
-    x, lengths = with_axes(op, x), constant(lengths)
-    a = lengths.data
+    x = with_axes(op, x)
+    a = lengths.data if isinstance(lengths, Tensor) else np.asarray(lengths)
     if x.ndim and a.dtype.kind in "iu" and a.size and not 0 <= a.min() <= a.max() <= x.shape[0]:
         wrong = int(a.min() if a.min() < 0 else a.max())
         raise ValueError(f"{op}: lengths holds {wrong}, but x has shape {tuple(x.shape)}, that is {x.shape[0]} steps")
-    return (x, *others, lengths)
+    return (x, *others, constant(lengths, x))

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from ..device import library, own
 from ..tensor import Tensor, wrap
 from .elementwise import Operand, with_axes
 from .manipulation import common_shape
@@ -38,10 +39,11 @@ def argsort(x: Operand, /, *, axis: int = -1, descending: bool = False, stable: 
     x = with_axes("argsort", x)
     axis = one_axis("argsort", axis, x.ndim)
     a = x.data if isinstance(x, Tensor) else x
+    xp = library(a)
     if not descending:
-        return wrap(np.argsort(a, axis=axis, kind="stable"))
-    backwards = np.argsort(np.flip(a, axis), axis=axis, kind="stable")  # of equal ones, the last one first
-    return wrap(a.shape[axis] - 1 - np.flip(backwards, axis))
+        return wrap(xp.argsort(a, axis=axis, kind="stable"))
+    backwards = xp.argsort(xp.flip(a, axis), axis=axis, kind="stable")  # of equal ones, the last one first
+    return wrap(a.shape[axis] - 1 - xp.flip(backwards, axis))
 
 
 def sort(x: Operand, /, *, axis: int = -1, descending: bool = False, stable: bool = True) -> Tensor:
@@ -56,7 +58,8 @@ def take_along_axis(x: Operand, indices: Operand, /, *, axis: int = -1) -> Tenso
 
     indices: integers, with as many axes as x; the other axes broadcast. IndexError where one is not a place of x.
     """
-    x, ids = with_axes("take_along_axis", x), constant(indices).data
+    x = with_axes("take_along_axis", x)
+    ids = constant(indices, x).data
     axis = one_axis("take_along_axis", axis, x.ndim)
     if ids.ndim != x.ndim or ids.dtype.kind not in "iu":
         raise ValueError(
@@ -66,15 +69,16 @@ def take_along_axis(x: Operand, indices: Operand, /, *, axis: int = -1) -> Tenso
     rest = [(*s[:axis], 1, *s[axis + 1 :]) for s in (x.shape, ids.shape)]
     lead = common_shape("take_along_axis", [np.broadcast_to(0, s) for s in rest])
     x = broadcast_to(x, (*lead[:axis], x.shape[axis], *lead[axis + 1 :]))
-    ids = np.broadcast_to(ids, (*lead[:axis], ids.shape[axis], *lead[axis + 1 :]))
-    n = x.shape[axis]
+    n, shape, xp = x.shape[axis], (*lead[:axis], ids.shape[axis], *lead[axis + 1 :]), library(ids)
     if ids.size and (ids.min() < 0 or ids.max() >= n):
         wrong = ids.max() if ids.max() >= n else ids.min()
         raise IndexError(f"take_along_axis: indices holds {wrong}, but axis {axis} of x has length {n}")
-    places: list[Any] = list(np.indices(ids.shape, sparse=True))
-    places[axis] = ids
-    flat = np.ravel_multi_index(np.broadcast_arrays(*places), x.shape) if ids.size else np.zeros(ids.shape, np.int64)
-    return reshape(take(reshape(x, (x.size,)), flat.reshape(-1), axis=0), ids.shape)
+    flat, step = xp.zeros(shape, np.int64), 1  # places in the flattened x
+    for a in reversed(range(x.ndim)):
+        along = (*(1,) * a, shape[a], *(1,) * (x.ndim - 1 - a))
+        flat = flat + step * (ids.astype(np.int64) if a == axis else xp.arange(shape[a]).reshape(along))
+        step *= x.shape[a]
+    return reshape(take(reshape(x, (x.size,)), flat.reshape(-1), axis=0), shape)
 
 
 def argmax(x: Operand, /, *, axis: int | None = None, keepdims: bool = False) -> Tensor:
@@ -92,25 +96,25 @@ def _placed(op: str, function: Any, x: Operand, axis: int | None, keepdims: bool
     axis = None if axis is None else one_axis(op, axis, a.ndim)
     if a.size == 0 and (axis is None or a.shape[axis] == 0):
         raise ValueError(f"{op}: x has shape {a.shape}, but a place needs at least one number")
-    return wrap(function(a, axis=axis, keepdims=keepdims))
+    return wrap(own(function, [a])(a, axis=axis, keepdims=keepdims))
 
 
 def all(x: Operand, /, *, axis: int | tuple[int, ...] | None = None, keepdims: bool = False) -> Tensor:
     """Whether every entry along `axis` is true (not zero)."""
     a = constant(x).data
-    return wrap(np.all(a, axis=normal_axis("all", axis, a.ndim), keepdims=keepdims))
+    return wrap(own(np.all, [a])(a, axis=normal_axis("all", axis, a.ndim), keepdims=keepdims))
 
 
 def any(x: Operand, /, *, axis: int | tuple[int, ...] | None = None, keepdims: bool = False) -> Tensor:
     """Whether some entry along `axis` is true (not zero)."""
     a = constant(x).data
-    return wrap(np.any(a, axis=normal_axis("any", axis, a.ndim), keepdims=keepdims))
+    return wrap(own(np.any, [a])(a, axis=normal_axis("any", axis, a.ndim), keepdims=keepdims))
 
 
 def count_nonzero(x: Operand, /, *, axis: int | tuple[int, ...] | None = None, keepdims: bool = False) -> Tensor:
     """How many entries along `axis` are not zero."""
     a = constant(x).data
-    return wrap(np.count_nonzero(a, axis=normal_axis("count_nonzero", axis, a.ndim), keepdims=keepdims))
+    return wrap(own(np.count_nonzero, [a])(a, axis=normal_axis("count_nonzero", axis, a.ndim), keepdims=keepdims))
 
 
 def searchsorted(x1: Operand, x2: Operand, /, *, side: str = "left", sorter: Operand | None = None) -> Tensor:
@@ -118,14 +122,16 @@ def searchsorted(x1: Operand, x2: Operand, /, *, side: str = "left", sorter: Ope
 
     side: "left" for the place in front of equal numbers, "right" for the one behind them.
     """
-    a, order = constant(x1).data, None if sorter is None else constant(sorter).data
+    a = constant(x1).data
+    order = None if sorter is None else constant(sorter, a).data
     if a.ndim != 1:
         raise ValueError(f"searchsorted: x1 has shape {a.shape}, but it must have one axis")
     if side not in ("left", "right"):
         raise ValueError(f"searchsorted: side is {side!r}, but it must be 'left' or 'right'")
     if order is not None and (order.dtype.kind not in "iu" or order.shape != a.shape):
         raise ValueError(f"searchsorted: sorter is {order.dtype.name} {order.shape}, but x1 needs {a.size} integers")
-    return wrap(np.searchsorted(a, constant(x2).data, side=side, sorter=order))  # type: ignore[call-overload]
+    values = constant(x2, a).data
+    return wrap(own(np.searchsorted, [a, values])(a, values, side=side, sorter=order))
 
 
 def nonzero(x: Operand, /) -> tuple[Tensor, ...]:
@@ -133,27 +139,33 @@ def nonzero(x: Operand, /) -> tuple[Tensor, ...]:
     x = with_axes("nonzero", x)
     if x.ndim == 0:
         raise ValueError("nonzero: x has no axes, but a place needs at least one")
-    return tuple(wrap(places) for places in np.nonzero(constant(x).data))
+    return tuple(wrap(places) for places in _own(np.nonzero, x))
 
 
 def unique_all(x: Operand, /) -> Any:
     """Named tuple (values, indices, inverse_indices, counts) of the different numbers of x, sorted."""
-    return _wrapped(np.unique_all(constant(x).data))
+    return _wrapped(_own(np.unique_all, x))
 
 
 def unique_counts(x: Operand, /) -> Any:
     """Named tuple (values, counts) of the different numbers of x, sorted."""
-    return _wrapped(np.unique_counts(constant(x).data))
+    return _wrapped(_own(np.unique_counts, x))
 
 
 def unique_inverse(x: Operand, /) -> Any:
     """Named tuple (values, inverse_indices): x is values[inverse_indices]."""
-    return _wrapped(np.unique_inverse(constant(x).data))
+    return _wrapped(_own(np.unique_inverse, x))
 
 
 def unique_values(x: Operand, /) -> Tensor:
     """The different numbers of x, sorted."""
-    return wrap(np.sort(np.unique_values(constant(x).data)))
+    return wrap(_own(np.sort, _own(np.unique_values, x)))
+
+
+def _own(function: Any, x: Operand) -> Any:
+    """NumPy's or CuPy's function, on the array of x."""
+    a = constant(x).data
+    return own(function, [a])(a)
 
 
 def _wrapped(found: Any) -> Any:

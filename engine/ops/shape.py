@@ -10,6 +10,8 @@ from typing import Any
 import numpy as np
 
 from ...reference import table as t
+from ..device import is_array
+from ..moving import beside
 from ..tensor import Tensor, apply
 from .elementwise import Operand, with_axes
 from .reductions import normal_axis, one_axis
@@ -199,12 +201,14 @@ def take(x: Operand, indices: Operand, /, *, axis: int | None = None) -> Tensor:
             raise ValueError(f"take: x has {x.ndim} axes, so say along which: take(x, indices, axis=...)")
         axis = 0
     axis = one_axis("take", axis, x.ndim)
-    ids = checked("take", "indices", indices, "x", x.shape[axis], f"entries along axis {axis}")
+    ids = checked("take", "indices", indices, "x", x.shape[axis], f"entries along axis {axis}", like=x)
     return apply(t.TAKE, x, ids, axis=axis)
 
 
-def checked(op: str, name: str, ids: Any, what: str, n: int, unit: str, besides: int | None = None) -> Tensor:
-    """The ids as a Tensor; IndexError unless each is at least 0 and below n, or equal to `besides` where that is given.
+def checked(
+    op: str, name: str, ids: Any, what: str, n: int, unit: str, besides: int | None = None, *, like: Any = None
+) -> Tensor:
+    """The ids as a Tensor, beside `like` if they are none yet; IndexError unless each is at least 0 and below n, or equal to `besides` where that is given.
 
     NumPy would count negative ones from the end.
     """
@@ -219,7 +223,7 @@ def checked(op: str, name: str, ids: Any, what: str, n: int, unit: str, besides:
             low, high = (int(inside.min()), int(inside.max())) if inside.size else (0, n - 1)
         if low < 0 or high >= n:
             raise IndexError(f"{op}: {name} holds {high if high >= n else low}, but {what} has {n} {unit}")
-    return t
+    return t if like is None or t is ids else beside(t, like)
 
 
 def integer(op: str, name: str, value: Any, wanted: str = "an integer") -> int:
@@ -242,6 +246,12 @@ def optional_integer(op: str, name: str, value: Any) -> int | None:
     return None if value is None else integer(op, name, value, "an integer or None")
 
 
-def constant(x: Any) -> Tensor:
-    """Ids, masks and conditions as a Tensor, also where a NumPy scalar or a 0-d array would count as a Python number."""
-    return x if isinstance(x, Tensor) else Tensor(np.asarray(x), copy=False)
+def constant(x: Any, like: Any = None) -> Tensor:
+    """Ids, masks and conditions as a Tensor, also where a NumPy scalar or a 0-d array would count as a Python number.
+
+    What is no Tensor yet goes to the device of the operand `like`.
+    """
+    if not isinstance(x, Tensor):
+        x = Tensor(x if is_array(x) else np.asarray(x), copy=False)
+        return x if like is None else beside(x, like)
+    return x

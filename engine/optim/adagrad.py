@@ -7,7 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from .flat import FlatOptimizer, blocks, not_negative
+from ..device import library
+from .flat import FlatOptimizer, not_negative
 
 
 class Adagrad(FlatOptimizer):
@@ -49,10 +50,10 @@ class Adagrad(FlatOptimizer):
     def _update(self, group: Mapping[str, Any], step: int, scale: float, start: int, stop: int) -> None:
         rate = float(group["lr"]) / (1.0 + (step - 1) * float(group["lr_decay"]))
         eps, decay = float(group["eps"]), float(group["weight_decay"])
-        for i, j in blocks(start, stop):
+        for i, j in self._blocks(start, stop):
             param, grad, squares = self.flat[i:j], self.flat_grad[i:j] * scale, self.squares[i:j]
             if decay:
                 grad += decay * param
             squares += grad * grad
-            grad /= np.sqrt(squares) + eps
+            grad /= library(squares).sqrt(squares) + eps
             param -= rate * grad

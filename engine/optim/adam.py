@@ -6,7 +6,6 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from .adamw import AdamW
-from .flat import blocks
 
 
 class Adam(AdamW):
@@ -32,5 +31,5 @@ class Adam(AdamW):
         if decay == 0.0:
             self._pass(group, step, scale, self.flat_grad[start:stop], 0.0, start, stop)
             return
-        for i, j in blocks(start, stop):
+        for i, j in self._blocks(start, stop):
             self._pass(group, step, 1.0, self.flat_grad[i:j] * scale + decay * self.flat[i:j], 0.0, i, j)

@@ -1,6 +1,6 @@
 """AdamW over flat memory: a step is one pass over parameters, gradients and both moments.
 
-The update formula is derived in reference/adamw.py, the pass is kernels/cpu/adamw.py.
+The update formula is derived in reference/adamw.py, the pass is kernels/cpu/adamw.py; on a GPU it is the formula.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from ...reference.adamw import adamw_update
 from .clip import adamw_kernels
 from .flat import FlatOptimizer, not_negative
 
@@ -53,7 +54,7 @@ class AdamW(FlatOptimizer):
         yield from not_negative(group, "eps")
 
     def _squared_norm(self, grad: np.ndarray) -> float:
-        return adamw_kernels().squared_norm(grad)
+        return adamw_kernels().squared_norm(grad) if self.device == "cpu" else super()._squared_norm(grad)
 
     def _update(self, group: Mapping[str, Any], step: int, scale: float, start: int, stop: int) -> None:
         self._pass(group, step, scale, self.flat_grad[start:stop], group["weight_decay"], start, stop)
@@ -61,9 +62,13 @@ class AdamW(FlatOptimizer):
     def _pass(
         self, group: Mapping[str, Any], step: int, scale: float, grad: np.ndarray, decay: float, start: int, stop: int
     ) -> None:
-        """AdamW's update with this gradient and this decay."""
-        adamw_kernels().adamw_update(
-            self.flat[start:stop], grad, self.m[start:stop], self.v[start:stop],
-            lr=group["lr"], beta1=group["betas"][0], beta2=group["betas"][1], eps=group["eps"],
-            weight_decay=decay, step=step, grad_scale=scale,
-        )  # fmt: skip
+        """AdamW's update with this gradient and this decay: on the CPU by its kernel, on a GPU by the formula."""
+        param, m, v = self.flat[start:stop], self.m[start:stop], self.v[start:stop]
+        settings: dict[str, Any] = {
+            "lr": float(group["lr"]), "beta1": float(group["betas"][0]), "beta2": float(group["betas"][1]),
+            "eps": float(group["eps"]), "weight_decay": float(decay), "step": step,
+        }  # fmt: skip
+        if self.device == "cpu":
+            adamw_kernels().adamw_update(param, grad, m, v, **settings, grad_scale=scale)
+        else:
+            param[...], m[...], v[...] = adamw_update(param, grad * scale, m, v, **settings)

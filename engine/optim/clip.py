@@ -5,9 +5,11 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable
 from types import ModuleType
+from typing import Any
 
 import numpy as np
 
+from ..device import library
 from ..kernel_table import SMALLEST, announce_compilation
 from ..tensor import Tensor
 
@@ -51,12 +53,13 @@ def clip_grad_norm_(parameters: Iterable[Tensor], max_norm: float) -> float:
     return norm
 
 
-def _worth_a_kernel(array: np.ndarray) -> bool:
-    return array.size >= SMALLEST and array.flags.c_contiguous and array.dtype in (np.float32, np.float64)
+def _worth_a_kernel(array: Any) -> bool:
+    return type(array) is np.ndarray and array.size >= SMALLEST and array.flags.c_contiguous and array.dtype in (np.float32, np.float64)
 
 
-def _squared_norm(array: np.ndarray) -> float:
+def _squared_norm(array: Any) -> float:
     """The sum of squares, in float64."""
     if _worth_a_kernel(array):
         return adamw_kernels().squared_norm(array.reshape(-1))
-    return float(np.sum(np.square(array, dtype=np.float64)))
+    xp = library(array)
+    return float(xp.sum(xp.square(array, dtype=np.float64)))

@@ -9,15 +9,20 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from itertools import chain
 from numbers import Real
-from typing import Any, ClassVar
+from typing import Any, ClassVar, TypeVar
 
 import numpy as np
 
+from ..device import checked_device, device_of, host, library, moved
+from ..door import lock
+from ..moving import move_leaf
 from ..tensor import Tensor
 from .clip import clip_scale
 
 BLOCK = 1 << 14
 """Elements that a pass in plain NumPy takes at a time: its temporaries stay in the cache."""
+
+O = TypeVar("O", bound="FlatOptimizer")
 
 Span = tuple[dict[str, Any], int, int, int]
 """(group, step, start, stop) of neighbours that are updated alike."""
@@ -62,8 +67,12 @@ class FlatOptimizer:
             raise TypeError(
                 f"{name}: parameters are {', '.join(sorted(map(str, dtypes)))}, but all must be one float dtype"
             )
+        if len({p.device for p in self.params}) > 1:
+            raise ValueError(f"{name}: some parameters are on cpu and some on cuda, but all must be on one device")
         self.steps = [0] * len(self.params)
         self._lay_flat()
+        for state in self.STATE:
+            setattr(self, state, library(self.flat).zeros_like(self.flat))
 
     # ---- what an optimizer says
 
@@ -77,7 +86,12 @@ class FlatOptimizer:
 
     def _squared_norm(self, grad: np.ndarray) -> float:
         """The sum of squares of a flat array, in float64."""
-        return float(sum(np.sum(np.square(grad[i:j], dtype=np.float64)) for i, j in blocks(0, grad.size)))
+        xp = library(grad)
+        return float(sum(xp.sum(xp.square(grad[i:j], dtype=np.float64)) for i, j in self._blocks(0, grad.size)))
+
+    def _blocks(self, start: int, stop: int) -> Iterator[tuple[int, int]]:
+        """(first, last) of what a pass takes at a time; all at once on a GPU, which has no such cache to stay in."""
+        return blocks(start, stop) if self.device == "cpu" else iter([(start, stop)])
 
     # ---- what all share
 
@@ -90,16 +104,29 @@ class FlatOptimizer:
 
     def _lay_flat(self) -> None:
         self.offsets = np.cumsum([0, *[p.size for p in self.params]]).tolist()
-        flat, grad = (np.zeros(self.offsets[-1], self.params[0].dtype) for _ in range(2))
+        xp = library(self.params[0].data)
+        flat, grad = (xp.zeros(self.offsets[-1], self.params[0].dtype) for _ in range(2))
         self.flat, self.flat_grad = flat, grad
-        for name in self.STATE:
-            setattr(self, name, np.zeros_like(flat))
         for p, start, stop in zip(self.params, self.offsets, self.offsets[1:], strict=False):
             flat[start:stop] = p.data.reshape(-1)
-            p.data = flat[start:stop].reshape(p.shape)
-            p.data.flags.writeable = False
+            p.data = lock(flat[start:stop].reshape(p.shape))
             p.grad_home = grad[start:stop].reshape(p.shape)
         self._views = [p.data for p in self.params]
+
+    @property
+    def device(self) -> str:
+        """Where parameters, gradients and state are: "cpu" or "cuda"."""
+        return device_of(self.flat)
+
+    def to(self: O, device: str) -> O:
+        """Moves the parameters and the state to "cpu" or "cuda"; a model that was moved before must be followed so."""
+        checked_device("to", device)
+        for p in self.params:
+            move_leaf(p, device)
+        self._lay_flat()
+        for name in self.STATE:
+            setattr(self, name, moved(getattr(self, name), device))
+        return self
 
     def zero_grad(self) -> None:
         """Forgets all gradients: `.grad` becomes None; nothing is written."""
@@ -116,7 +143,8 @@ class FlatOptimizer:
         for p, view in zip(self.params, self._views, strict=True):
             if p.data is not view:
                 raise RuntimeError(
-                    f"{name}: a parameter's array was replaced since; make the optimizer after casting or moving it"
+                    f"{name}: a parameter's array was replaced since; make the optimizer after casting it, and call its "
+                    "to(device) after moving it"
                 )
             if p.grad is not None and p.grad.shape != p.shape:
                 raise ValueError(f"{name}: a .grad has shape {p.grad.shape}, but its parameter has shape {p.shape}")
@@ -151,25 +179,26 @@ class FlatOptimizer:
         return spans
 
     def state_dict(self) -> dict[str, np.ndarray]:
-        """The state arrays and the number of updates of each parameter: what a resumed run needs, as arrays.
+        """The state arrays and the number of updates of each parameter: what a resumed run needs, as NumPy arrays.
 
         Settings such as lr are not in it: they are what the optimizer is made with.
         """
-        return {**{name: getattr(self, name).copy() for name in self.STATE}, "steps": np.array(self.steps, np.int64)}
+        arrays = {name: np.array(host(getattr(self, name))) for name in self.STATE}
+        return {**arrays, "steps": np.array(self.steps, np.int64)}
 
     def load_state_dict(self, state: Mapping[str, np.ndarray]) -> None:
         """Goes on where `state_dict` was taken, for the same parameters in the same order.
 
         ValueError, before anything is changed, where the number of parameters or of all their entries is another.
         """
-        arrays = {name: np.asarray(values) for name, values in state.items()}
+        arrays = {name: np.asarray(host(values)) for name, values in state.items()}
         wanted = {**dict.fromkeys(self.STATE, self.flat.shape), "steps": (len(self.params),)}
         for name, shape in wanted.items():
             if name not in arrays or arrays[name].shape != shape:
                 got = f"has shape {arrays[name].shape}" if name in arrays else "is missing"
                 raise ValueError(f"{type(self).__name__}: state {name} {got}, but these parameters need shape {shape}")
         for name in self.STATE:
-            getattr(self, name)[:] = arrays[name]
+            getattr(self, name)[:] = moved(arrays[name], self.device)
         self.steps = [int(n) for n in arrays["steps"]]
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from .flat import FlatOptimizer, blocks, not_negative
+from .flat import FlatOptimizer, not_negative
 
 
 class SGD(FlatOptimizer):
@@ -46,7 +46,7 @@ class SGD(FlatOptimizer):
     def _update(self, group: Mapping[str, Any], step: int, scale: float, start: int, stop: int) -> None:
         lr, momentum, decay = (float(group[name]) for name in ("lr", "momentum", "weight_decay"))
         fresh = 1.0 - float(group["dampening"])
-        for i, j in blocks(start, stop):
+        for i, j in self._blocks(start, stop):
             param, grad = self.flat[i:j], self.flat_grad[i:j] * scale
             if decay:
                 grad += decay * param

@@ -13,6 +13,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from .. import random
+from ..device import host
 from ..recording import no_grad
 from ..tensor import Tensor
 from ..text.batches import ConsecutiveBlocks, RandomBlocks, carried_blocks, consecutive_blocks
@@ -111,7 +112,8 @@ class CarriedFeed:
     def loss(self, model: Any) -> Tensor:
         if self.place == len(self.blocks):
             self.place, self.hidden = 0, None
-        loss, self.hidden = model.loss(*self.blocks[self.place], self.hidden)
+        hidden = None if self.hidden is None else tuple(h.to(model.device) for h in self.hidden)
+        loss, self.hidden = model.loss(*self.blocks[self.place], hidden)
         self.place += 1
         return loss
 
@@ -125,7 +127,7 @@ class CarriedFeed:
         return total / tokens
 
     def state(self) -> tuple[Arrays, dict[str, Any]]:
-        return {f"hidden.{i}": h.numpy() for i, h in enumerate(self.hidden or ())}, {"place": self.place}
+        return {f"hidden.{i}": host(h.data) for i, h in enumerate(self.hidden or ())}, {"place": self.place}
 
     def set_state(self, arrays: Arrays, state: dict[str, Any]) -> None:
         place = state["place"]

@@ -27,6 +27,7 @@ from typing import Any
 import numpy as np
 
 from .. import process, random
+from ..device import host
 from ..errors import UserError
 from ..files import load_tensors, read_text, save_tensors, write_text_atomically
 from ..models.folder import save_model
@@ -218,9 +219,9 @@ class _Run:
         return self.last
 
     def checkpoint(self, step: int) -> None:
-        """Parameters, moments, counters, generators and where the data stands: one file, atomically."""
+        """Parameters, moments, counters, generators and where the data stands: one file, atomically, from the CPU's memory."""
         carried, data = self.data.state()
-        arrays = {f"model.{name}": p.data for name, p in self.model.named_parameters()}
+        arrays = {f"model.{name}": host(p.data) for name, p in self.model.named_parameters()}
         arrays |= {f"optimizer.{name}": a for name, a in self.optimizer.state_dict().items()}
         arrays |= {f"data.{name}": a for name, a in carried.items()}
         state = {

@@ -205,7 +205,7 @@ def test_named_tuples_keep_their_names() -> None:
 
 def test_what_the_namespace_says_about_itself() -> None:
     info = XP.__array_namespace_info__()
-    assert info.default_device() == "cpu" and info.devices() == ["cpu"]
+    assert info.default_device() == "cpu" and info.devices()[0] == "cpu"
     assert info.capabilities()["boolean indexing"] is False
     with pytest.raises(TypeError, match="getitem: got an array as an index"):
         Tensor(A)[Tensor(M)]
@@ -223,7 +223,7 @@ def test_questions_about_dtypes() -> None:
     for question, dtype in ((XP.finfo, np.int64), (XP.iinfo, np.float32)):
         with pytest.raises(TypeError, match=rf"info: got {np.dtype(dtype).name}, but it must be"):
             question(dtype)
-    with pytest.raises(ValueError, match=r"^asarray: device is 'gpu', but there is only 'cpu'"):
+    with pytest.raises(ValueError, match=r"^asarray: device is 'gpu', but it must be 'cpu' or 'cuda'"):
         XP.asarray([1.0], device="gpu")
     with pytest.raises(ValueError, match=r"^arange: step is 0, but it must lead from start to stop"):
         XP.arange(1, 10, 0)
