@@ -146,7 +146,7 @@ def report(operations: list[str], nvcc: str | None = None) -> list[dict[str, Any
         blocks = launches(operation)
         for name in LADDERS[operation]:
             path = compiler.HERE / f"{operation}_{name}.cu"
-            for architecture, gpu in GPUS.items():
+            for architecture in compiler.architectures(path.read_text(encoding="utf-8")):
                 say(f"\r  {path.name} for {architecture}\033[K")
                 found = usages(log_of(path, architecture, nvcc))
                 for kernel in kernels(path.read_text(encoding="utf-8")):
@@ -155,6 +155,7 @@ def report(operations: list[str], nvcc: str | None = None) -> list[dict[str, Any
                     row |= asdict(found[kernel]) | {"dynamic_shared": dynamic, "block": block}
                     if block is not None:
                         threads = int(np.prod(block))
+                        gpu = GPUS[architecture]
                         at_once = blocks_at_once(gpu, found[kernel], threads, dynamic)
                         row |= {"blocks": at_once, "occupancy": round(at_once * -(-threads // 32) / gpu.warps, 4)}
                     rows.append(row)

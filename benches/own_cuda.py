@@ -44,7 +44,7 @@ from handgrad.kernels.cuda import compiler, device
 from handgrad.kernels.cuda.ladders import LADDERS, rung
 from handgrad.kernels.cuda.launch import Kernel
 from handgrad.kernels.cuda.on_cpu.kernel import SCHEDULES, KernelError
-from handgrad.kernels.cuda.on_cpu.source import signatures
+from handgrad.kernels.cuda.signatures import signatures
 
 BACKENDS = ("cuda-on-cpu", "cuda")
 ROLES = {"kernel": "forward", "forward_kernel": "forward", "vjp_kernel": "vjp"}

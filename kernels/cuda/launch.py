@@ -20,7 +20,7 @@ def on_cpu(path: Path, name: str) -> OnCpu:
 
 
 @cache
-def on_gpu(path: Path, name: str) -> OnGpu:
+def _on_gpu(path: Path, name: str) -> OnGpu:
     """The kernel for CuPy arrays."""
     return OnGpu(path, name)
 
@@ -46,12 +46,16 @@ class Kernel:
                 "of them (cupy.asarray, cupy.asnumpy)"
             )
         if there:
-            on_gpu(self.path, self.name)(grid, block, args, shared_mem=shared_mem)
+            self.on_gpu(grid, block, args, shared_mem)
             return
         kernel = on_cpu(self.path, self.name)
         if shared_mem > SHARED_WITHOUT_ASKING:
             kernel.max_dynamic_shared_size_bytes = shared_mem
         kernel(grid, block, args, shared_mem=shared_mem)
+
+    def on_gpu(self, grid: Sequence[int], block: Sequence[int], args: Sequence[Any], shared_mem: int) -> None:
+        """Runs on arrays of CuPy."""
+        _on_gpu(self.path, self.name)(grid, block, args, shared_mem=shared_mem)
 
 
 def on_a_gpu(array: Any) -> bool:

@@ -14,7 +14,7 @@ import numpy as np
 from .compiler import compiled, nvrtc
 from .device import architecture, cupy
 from .on_cpu.kernel import SHARED_WITHOUT_ASKING
-from .on_cpu.source import signatures
+from .signatures import signatures
 
 TYPES = {
     "float": "float32", "double": "float64", "__half": "float16", "__nv_bfloat16": "bfloat16", "bool": "bool",
@@ -78,9 +78,9 @@ class Kernel:
     def _check(self, wanted: str, called: str, given: Any) -> None:
         what, dtype = f"{self.name}: {called}", TYPES.get(wanted.removeprefix("const ").removesuffix("*"))
         if not wanted.endswith("*"):
-            if not isinstance(given, np.generic) or (dtype and given.dtype.name != dtype):
+            if dtype and (not isinstance(given, np.generic) or given.dtype.name != dtype):
                 got = given.dtype.name if hasattr(given, "dtype") else f"a Python {type(given).__name__}"
-                raise TypeError(f"{what} is {got}, but the kernel wants {wanted}: pass np.{dtype or 'generic'}(...)")
+                raise TypeError(f"{what} is {got}, but the kernel wants {wanted}: pass np.{dtype}(...)")
             return
         if not isinstance(given, cupy().ndarray):
             raise TypeError(f"{what} is a {type(given).__name__}, but the kernel wants {wanted}: pass an array of CuPy")

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 import handgrad
+from handgrad.kernels.cuda.compiler import architectures
 from handgrad.kernels.cuda.ladders import LADDERS
 from handgrad.kernels.cuda.on_cpu.source import kernels
 
@@ -22,7 +23,7 @@ every_source = pytest.mark.parametrize("source", SOURCES, ids=lambda path: path.
 @pytest.mark.skipif(shutil.which("nvcc") is None, reason="nvcc is not installed (it comes with the CUDA toolkit)")
 @every_source
 def test_nvcc(source, tmp_path):
-    for architecture in ("sm_80", "sm_90a"):
+    for architecture in architectures(source.read_text()):
         command = [
             "nvcc",
             "-std=c++17",
@@ -45,8 +46,9 @@ try:
     compiler.nvrtc()
 except OSError:
     sys.exit(77)
-logs = {name: compiler.made(Path(sys.argv[1]), name)[1] for name in ("sm_80", "sm_90a")}
-print(json.dumps({"kept": str(compiler.compiled(Path(sys.argv[1]), "sm_90a")), "logs": logs}))
+source = Path(sys.argv[1])
+logs = {name: compiler.made(source, name)[1] for name in compiler.architectures(source.read_text())}
+print(json.dumps({"kept": str(compiler.compiled(source, "sm_90a")), "logs": logs}))
 """
 """In a process of its own: a checkout in a folder called cuda would hide the package of that name from pytest."""
 
