@@ -167,7 +167,7 @@ def parser(description: str | None) -> Parser:
     add("--asm", action="store_true", help="say what of the OP's machine code vectorised, and end")
     add("--ptx", action="store_true", help="print the PTX of a CUDA kernel, such as matmul_03, and end")
     add("--sass", action="store_true", help="print its machine code, with a disassembler of the CUDA toolkit, and end")
-    add("--arch", default="sm_80", help="what --ptx and --sass compile for (default sm_80; sm_90a is Hopper)")
+    add("--arch", help="what --ptx and --sass compile for (default sm_80, or sm_90a for a kernel of Hopper's)")
     add("--code", action="store_true", help="with --asm: print the machine code too")
     add("--rounds", type=harness.positive_int, default=6, help="blocks of each side (default 6)")
     add("--seconds", type=harness.positive, default=0.15, help="seconds a block (default 0.15)")

@@ -180,7 +180,7 @@ def test_ptx_of_a_rung_and_of_a_kernel(bench, benches, monkeypatch, capsys):
 
     monkeypatch.setattr(compiler, "made", made)
     assert bench("", SOFTMAX, "--ptx", "--arch", "sm_90a") == "// PTX of my.cu for sm_90a\n"
-    found = SimpleNamespace(list=False, ptx=True, sass=False, kernel_file=None, op=["matmul_03"], arch="sm_80")
+    found = SimpleNamespace(list=False, ptx=True, sass=False, kernel_file=None, op=["matmul_03"], arch=None)
     benches.own_cuda.run(found)
     assert capsys.readouterr().out == "// PTX of matmul_03_shared_tile.cu for sm_80\n"
 
