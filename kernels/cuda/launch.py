@@ -85,13 +85,19 @@ def empty(shape: Sequence[int], like: Any, dtype: Any = None) -> Any:
     return _made(lambda: namespace(like).empty(shape, dtype), shape, like)
 
 
+def zeros(shape: Sequence[int], like: Any) -> Any:
+    """Zeros on the machine of `like`, in its type."""
+    return _made(lambda: namespace(like).zeros(shape, like.dtype), shape, like)
+
+
 def _made(make: Callable[[], Any], shape: Sequence[int], like: Any) -> Any:
-    """What `make` returns. Raises MemoryError with a sentence where a GPU has no room for it."""
-    try:
+    """What `make` returns, on the GPU of `like`. Raises MemoryError with a sentence where that has no room for it."""
+    if namespace(like) is np:
         return make()
+    try:
+        with like.device:
+            return make()
     except MemoryError as error:
-        if namespace(like) is np:
-            raise
         free, total = (n / 1e9 for n in namespace(like).cuda.runtime.memGetInfo())
         raise MemoryError(
             f"the GPU has no room for an array of shape {tuple(shape)}: {free:.2f} of its {total:.2f} GB are free; take a "

@@ -4,7 +4,7 @@ import re
 import sys
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import pytest
@@ -27,16 +27,19 @@ from handgrad.kernels.cuda.signatures import signatures
 
 
 class Gpu:
-    """cupy.cuda.Device, as a context."""
+    """cupy.cuda.Device; in `with` it is the current one, on which arrays are made."""
 
-    def __init__(self, number: int = 0) -> None:
-        self.id, self.compute_capability = number, "80"
+    current: ClassVar = [0]
+
+    def __init__(self, number: int | None = None) -> None:
+        self.id, self.compute_capability = Gpu.current[-1] if number is None else number, "80"
 
     def __enter__(self) -> "Gpu":
+        Gpu.current.append(self.id)
         return self
 
     def __exit__(self, *_: object) -> None:
-        pass
+        Gpu.current.pop()
 
 
 class Array:
@@ -44,7 +47,7 @@ class Array:
 
     __cuda_array_interface__ = "what launch.on_a_gpu looks for"
 
-    def __init__(self, numbers: np.ndarray, gpu: int = 0) -> None:
+    def __init__(self, numbers: np.ndarray, gpu: int | None = None) -> None:
         self.numbers, self.device = numbers, Gpu(gpu)
         self.shape, self.dtype, self.ndim, self.size = numbers.shape, numbers.dtype, numbers.ndim, numbers.size
         self.strides, self.flags = numbers.strides, numbers.flags
@@ -139,6 +142,14 @@ def test_a_launcher_does_the_same_on_both_machines(cupy, pair, shapes):
     grads_there = pair.vjp(cupy.ndarray(dy), y_there, *there, residuals=kept_there, **more)
     for ours, theirs in zip((y, *grads), (y_there, *grads_there), strict=True):
         assert isinstance(theirs, cupy.ndarray) and ours.tobytes() == theirs.numbers.tobytes()
+
+
+def test_results_lie_on_the_gpu_of_their_inputs(cupy):
+    """Though another one is the current one."""
+    x, weight = cupy.ndarray(normal(70, 33), 1), cupy.ndarray(normal(33), 1)
+    y, kept = rms_norm_01_warp_per_row.forward(x, weight)
+    grads = rms_norm_01_warp_per_row.vjp(y, y, x, weight, residuals=kept, wanted=(True, True), into=(None, None))
+    assert [a.device.id for a in (y, *grads)] == [1, 1, 1]
 
 
 # ---- arguments
