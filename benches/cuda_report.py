@@ -139,22 +139,30 @@ def log_of(path: Path, architecture: str, nvcc: str | None) -> str:
     return done.stderr
 
 
+def rungs() -> dict[str, list[Path]]:
+    """operation -> its `.cu` files from the first rung to the last, also of what is no row of the table."""
+    found: dict[str, list[Path]] = {}
+    for path in sorted(compiler.HERE.glob("*.cu")):
+        found.setdefault(re.split(r"_\d\d_", path.stem)[0], []).append(path)
+    return found
+
+
 def report(operations: list[str], nvcc: str | None = None) -> list[dict[str, Any]]:
     """A row for each kernel and architecture; block None where no launch was seen."""
     rows = []
     for operation in operations:
-        blocks = launches(operation)
-        for name in LADDERS[operation]:
-            path = compiler.HERE / f"{operation}_{name}.cu"
-            for architecture, gpu in GPUS.items():
+        blocks = launches(operation) if operation in LADDERS else {}
+        for path in rungs()[operation]:
+            text = path.read_text(encoding="utf-8")
+            for architecture in compiler.architectures(text):
                 say(f"\r  {path.name} for {architecture}\033[K")
                 found = usages(log_of(path, architecture, nvcc))
-                for kernel in kernels(path.read_text(encoding="utf-8")):
+                for kernel in kernels(text):
                     block, dynamic = blocks.get(kernel, (None, 0))
-                    row = {"kernel": kernel, "operation": operation, "rung": name, "architecture": architecture}
-                    row |= asdict(found[kernel]) | {"dynamic_shared": dynamic, "block": block}
+                    row = {"kernel": kernel, "rung": path.stem, "architecture": architecture, **asdict(found[kernel])}
+                    row |= {"dynamic_shared": dynamic, "block": block}
                     if block is not None:
-                        threads = int(np.prod(block))
+                        gpu, threads = GPUS[architecture], int(np.prod(block))
                         at_once = blocks_at_once(gpu, found[kernel], threads, dynamic)
                         row |= {"blocks": at_once, "occupancy": round(at_once * -(-threads // 32) / gpu.warps, 4)}
                     rows.append(row)
@@ -198,13 +206,13 @@ def main() -> None:
     parser.add_argument("--out", type=Path, help="result file (default benches/results/cuda_report.json for all ladders)")
     arguments = parser.parse_args()
     for op in arguments.op:
-        if op not in LADDERS:
-            raise BenchError(f"{op} has no CUDA kernels; there are some for {', '.join(LADDERS)}")
+        if op not in rungs():
+            raise BenchError(f"{op} has no CUDA kernels; there are some for {', '.join(rungs())}")
     nvcc = shutil.which("nvcc") if arguments.nvcc else None
     if arguments.nvcc and nvcc is None:
         raise BenchError("--nvcc needs the nvcc of a CUDA toolkit, and none is on the PATH; leave it out to use NVRTC")
     try:
-        rows = report(arguments.op or list(LADDERS), nvcc)
+        rows = report(arguments.op or list(rungs()), nvcc)
         build = "nvcc" if nvcc else f"NVRTC {compiler.build()}"
     except (OSError, compiler.CompileError) as error:
         raise BenchError(str(error)) from None

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import ast
 import os
+import re
 import sys
 from importlib.util import find_spec
 from pathlib import Path
@@ -76,9 +77,8 @@ def parse(description: str | None) -> argparse.Namespace:
 
 def cuda(found: argparse.Namespace) -> None:
     """Where CUDA kernels are meant: `cuda`, the backend or ""; `kernel_file` and `kernel_name` of --kernel FILE.cu[:KERNEL]."""
-    file, _, name = (found.kernel or "").partition(".cu")
-    there = bool(_) and name[:1] in ("", ":")
-    found.kernel_file, found.kernel_name = (Path(file + ".cu"), name[1:]) if there else (None, "")
+    there = re.fullmatch(r"(.+\.cu)(?::(\w+))?", found.kernel or "")
+    found.kernel_file, found.kernel_name = (Path(there[1]), there[2] or "") if there else (None, "")
     found.cuda = next((name for name in CUDA if name in found.backend), "cuda-on-cpu" if there else "")
     for option, given in (("--ptx", found.ptx), ("--sass", found.sass)):
         if given and found.kernel and not there:
@@ -166,8 +166,8 @@ def parser(description: str | None) -> Parser:
         help="its vjp(dy, y, *inputs), which returns the gradients (default: softmax_vjp beside softmax_forward)")  # fmt: skip
     add("--asm", action="store_true", help="say what of the OP's machine code vectorised, and end")
     add("--ptx", action="store_true", help="print the PTX of a CUDA kernel, such as matmul_03, and end")
-    add("--sass", action="store_true", help="print its machine code, with a disassembler of the CUDA toolkit, and end")
-    add("--arch", default="sm_80", help="what --ptx and --sass compile for (default sm_80; sm_90a is Hopper)")
+    add("--sass", action="store_true", help="print its machine code, by NVIDIA's disassembler, and end")
+    add("--arch", help="what --ptx and --sass compile for (default sm_80, or sm_90a for a kernel of Hopper's)")
     add("--code", action="store_true", help="with --asm: print the machine code too")
     add("--rounds", type=harness.positive_int, default=6, help="blocks of each side (default 6)")
     add("--seconds", type=harness.positive, default=0.15, help="seconds a block (default 0.15)")

@@ -44,7 +44,7 @@ from handgrad.kernels.cuda import compiler, device
 from handgrad.kernels.cuda.ladders import LADDERS, rung
 from handgrad.kernels.cuda.launch import Kernel
 from handgrad.kernels.cuda.on_cpu.kernel import SCHEDULES, KernelError
-from handgrad.kernels.cuda.on_cpu.source import signatures
+from handgrad.kernels.cuda.signatures import signatures
 
 BACKENDS = ("cuda-on-cpu", "cuda")
 ROLES = {"kernel": "forward", "forward_kernel": "forward", "vjp_kernel": "vjp"}
@@ -303,17 +303,18 @@ def source_of(found: argparse.Namespace) -> Path:
 def show_code(found: argparse.Namespace) -> None:
     """Print PTX, or SASS where the toolkit has a disassembler."""
     path = source_of(found)
+    architecture = found.arch or compiler.architectures(path.read_text(encoding="utf-8"))[0]
     if found.sass:
         tool = disassembler()
         flags = ["-c"] if Path(tool).name == "nvdisasm" else ["-sass"]
-        cubin = str(compiler.compiled(path, found.arch))
+        cubin = str(compiler.compiled(path, architecture))
         done = subprocess.run([tool, *flags, cubin], capture_output=True, text=True, check=False)
         if done.returncode:
             said = (done.stderr.strip().splitlines() or ["it says nothing"])[0]
             raise BenchError(f"{Path(tool).name} cannot read the cubin: {said}")
         sys.stdout.write(done.stdout)
         return
-    ptx, _ = compiler.made(path, found.arch, wanted="PTX")
+    ptx, _ = compiler.made(path, architecture, wanted="PTX")
     print(ptx.decode().rstrip("\0\n"))
 
 

@@ -158,6 +158,11 @@ def included(text: str, folders: list[Path]) -> dict[Path, bytes]:
     return found
 
 
+def architectures(text: str) -> tuple[str, ...]:
+    """What a source is meant for: A100 and H100, or H100 alone where it includes hopper.cuh."""
+    return ("sm_90a",) if "hopper.cuh" in _INCLUDE.findall(text) else ("sm_80", "sm_90a")
+
+
 def _digest(path: Path, text: str, architecture: str) -> str:
     digest = hashlib.sha256("\0".join((path.name, text, architecture, build(), *OPTIONS)).encode())
     for header, content in sorted(included(text, _folders(path)).items(), key=lambda item: (item[0].name, item[1])):

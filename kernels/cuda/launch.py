@@ -20,7 +20,7 @@ def on_cpu(path: Path, name: str) -> OnCpu:
 
 
 @cache
-def on_gpu(path: Path, name: str) -> OnGpu:
+def _on_gpu(path: Path, name: str) -> OnGpu:
     """The kernel for CuPy arrays."""
     return OnGpu(path, name)
 
@@ -46,12 +46,16 @@ class Kernel:
                 "of them (cupy.asarray, cupy.asnumpy)"
             )
         if there:
-            on_gpu(self.path, self.name)(grid, block, args, shared_mem=shared_mem)
+            self.on_gpu(grid, block, args, shared_mem)
             return
         kernel = on_cpu(self.path, self.name)
         if shared_mem > SHARED_WITHOUT_ASKING:
             kernel.max_dynamic_shared_size_bytes = shared_mem
         kernel(grid, block, args, shared_mem=shared_mem)
+
+    def on_gpu(self, grid: Sequence[int], block: Sequence[int], args: Sequence[Any], shared_mem: int) -> None:
+        """Runs on arrays of CuPy."""
+        _on_gpu(self.path, self.name)(grid, block, args, shared_mem=shared_mem)
 
 
 def on_a_gpu(array: Any) -> bool:
@@ -87,13 +91,19 @@ def empty(shape: Sequence[int], like: Any, dtype: Any = None) -> Any:
     return _made(lambda: namespace(like).empty(shape, dtype), shape, like)
 
 
+def zeros(shape: Sequence[int], like: Any) -> Any:
+    """Zeros on the machine of `like`, in its type."""
+    return _made(lambda: namespace(like).zeros(shape, like.dtype), shape, like)
+
+
 def _made(make: Callable[[], Any], shape: Sequence[int], like: Any) -> Any:
-    """What `make` returns. Raises MemoryError with a sentence where a GPU has no room for it."""
-    try:
+    """What `make` returns, on the GPU of `like`. Raises MemoryError with a sentence where that has no room for it."""
+    if namespace(like) is np:
         return make()
+    try:
+        with like.device:
+            return make()
     except MemoryError as error:
-        if namespace(like) is np:
-            raise
         free, total = (n / 1e9 for n in namespace(like).cuda.runtime.memGetInfo())
         raise MemoryError(
             f"the GPU has no room for an array of shape {tuple(shape)}: {free:.2f} of its {total:.2f} GB are free; take a "

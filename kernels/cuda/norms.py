@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from .launch import Kernel, empty, laid, namespace
+from .launch import Kernel, empty, laid, zeros
 from .pairs import FLOAT32, MOST, MOST_BLOCKS, Launch, refuse, rows
 
 SLAB = 64
@@ -65,7 +65,7 @@ class LayerNorm:
                 self.vjp_kernel(*self.launch(R, C), (dx, *given, np.int32(R), np.int32(C)))
         dweight = dbias = None
         if wanted[1] or has_bias:
-            dweight, dbias = (namespace(x).zeros(weight.shape, x.dtype) for _ in range(2))
+            dweight, dbias = (zeros(weight.shape, x) for _ in range(2))
             if R:
                 self.columns(dweight, dbias, dy.reshape(R, C), x.reshape(R, C), *residuals)
         return (dx, dweight if wanted[1] else None, dbias if has_bias else None)[: 2 + len(bias)]
@@ -109,7 +109,7 @@ class RmsNorm:
             if R:
                 self.vjp_kernel(*self.launch(R, C), (dx, dy, x, laid(weight), residuals, np.int32(R), np.int32(C)))
         if wanted[1]:
-            dweight = namespace(x).zeros(weight.shape, x.dtype)
+            dweight = zeros(weight.shape, x)
             if R:
                 self.columns(dweight, dy.reshape(R, C), x.reshape(R, C), residuals)
         return dx, dweight

@@ -14,8 +14,8 @@ import numpy as np
 from .compiler import compiled, nvrtc
 from .device import architecture, cupy
 from .on_cpu.kernel import SHARED_WITHOUT_ASKING
-from .on_cpu.source import signatures
 from .on_cpu.tensor_map import TensorMap
+from .signatures import signatures
 from .tensor_maps import encoded
 
 TYPES = {
@@ -86,9 +86,9 @@ class Kernel:
             return
         what, dtype = f"{self.name}: {called}", TYPES.get(wanted.removeprefix("const ").removesuffix("*"))
         if not wanted.endswith("*"):
-            if not isinstance(given, np.generic) or (dtype and given.dtype.name != dtype):
+            if dtype and (not isinstance(given, np.generic) or given.dtype.name != dtype):
                 got = given.dtype.name if hasattr(given, "dtype") else f"a Python {type(given).__name__}"
-                raise TypeError(f"{what} is {got}, but the kernel wants {wanted}: pass np.{dtype or 'generic'}(...)")
+                raise TypeError(f"{what} is {got}, but the kernel wants {wanted}: pass np.{dtype}(...)")
             return
         if not isinstance(given, cupy().ndarray):
             raise TypeError(f"{what} is a {type(given).__name__}, but the kernel wants {wanted}: pass an array of CuPy")

@@ -13,8 +13,8 @@ import numpy as np
 import pytest
 
 import handgrad
-from handgrad.kernels.cuda import launch, on_gpu
-from handgrad.kernels.cuda.on_cpu.kernel import SHARED_WITHOUT_ASKING, Kernel, KernelError
+from handgrad.kernels.cuda import launch
+from handgrad.kernels.cuda.on_cpu.kernel import Kernel, KernelError
 
 FOLDER = Path(handgrad.__path__[0], "kernels", "cuda")
 EPS = float(np.finfo(np.float32).eps)
@@ -43,87 +43,6 @@ def benches() -> Any:
 @pytest.fixture(scope="session")
 def report(benches: Any) -> Any:
     return benches.cuda_report
-
-
-# ---- a stand-in for CuPy
-
-
-class Gpu:
-    """cupy.cuda.Device, as a context."""
-
-    def __init__(self, number: int = 0) -> None:
-        self.id, self.compute_capability = number, "80"
-
-    def __enter__(self) -> "Gpu":
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        pass
-
-
-class Array:
-    """cupy.ndarray: numbers of NumPy, and the GPU on which they are said to lie."""
-
-    __cuda_array_interface__ = "what launch.on_a_gpu looks for"
-
-    def __init__(self, numbers: np.ndarray, gpu: int = 0) -> None:
-        self.numbers, self.device = numbers, Gpu(gpu)
-        self.shape, self.dtype, self.ndim, self.size = numbers.shape, numbers.dtype, numbers.ndim, numbers.size
-        self.strides, self.flags = numbers.strides, numbers.flags
-
-    @property
-    def T(self) -> "Array":
-        return Array(self.numbers.T, self.device.id)
-
-    def reshape(self, *shape: int) -> "Array":
-        return Array(self.numbers.reshape(*shape), self.device.id)
-
-
-class Module:
-    """cupy.RawModule, of a `.cu` in the place of its cubin: kernels run on the CPU."""
-
-    def __init__(self, *, path: str) -> None:
-        self.path = path
-
-    def get_function(self, name: str) -> Any:
-        def run(grid: Any, block: Any, args: Any, *, shared_mem: int = 0) -> None:
-            kernel = launch.on_cpu(Path(self.path), name)
-            kernel.max_dynamic_shared_size_bytes = max(shared_mem, SHARED_WITHOUT_ASKING)
-            kernel(grid, block, [a.numbers if isinstance(a, Array) else a for a in args], shared_mem=shared_mem)
-
-        return run
-
-
-class Event:
-    """cupy.cuda.Event, which takes a millisecond between any two."""
-
-    def record(self) -> None:
-        pass
-
-    synchronize = record
-
-
-@pytest.fixture
-def cupy(monkeypatch: pytest.MonkeyPatch) -> Any:
-    """The stand-in as the module cupy. Nothing is compiled for a GPU."""
-    module = SimpleNamespace(
-        ndarray=Array, asarray=Array, asnumpy=lambda a: a.numbers, RawModule=Module,
-        empty=lambda shape, dtype: Array(np.full(shape, np.nan, dtype)),
-        zeros=lambda shape, dtype: Array(np.zeros(shape, dtype)),
-        ascontiguousarray=lambda a: a if a.flags.c_contiguous else Array(a.numbers.copy()),
-        cuda=SimpleNamespace(
-            Device=Gpu, Event=Event, get_elapsed_time=lambda start, end: 1.0,
-            runtime=SimpleNamespace(
-                getDeviceCount=lambda: 1, driverGetVersion=lambda: 13000, memGetInfo=lambda: (5 * 10**8, 8 * 10**10)
-            ),
-        ),
-    )  # fmt: skip
-    monkeypatch.setitem(sys.modules, "cupy", module)
-    monkeypatch.setattr(on_gpu, "compiled", lambda path, architecture: path)
-    monkeypatch.setattr(on_gpu, "nvrtc", lambda: SimpleNamespace(version=(13, 0)))
-    on_gpu._function.cache_clear()
-    yield module
-    on_gpu._function.cache_clear()
 
 
 # ---- float64 definitions: (y, gradients) of inputs and a cotangent

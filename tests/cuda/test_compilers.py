@@ -13,16 +13,15 @@ from pathlib import Path
 import pytest
 
 import handgrad
-from handgrad.kernels.cuda.ladders import LADDERS
+from handgrad.kernels.cuda.compiler import architectures
 from handgrad.kernels.cuda.on_cpu.source import kernels
 
 FOLDER = Path(handgrad.__path__[0], "kernels", "cuda")
 SOURCES = sorted(FOLDER.glob("*.cu"))
-LAST = {f"{operation}_{names[-1]}" for operation, names in LADDERS.items()}
 every_source = pytest.mark.parametrize("source", SOURCES, ids=lambda path: path.stem)
 
 
-HOPPER = [path for path in SOURCES if '#include "hopper.cuh"' in path.read_text()]
+HOPPER = [path for path in SOURCES if architectures(path.read_text()) == ("sm_90a",)]
 
 
 def nvcc(source: Path, architecture: str, target: Path) -> tuple[int, str]:
@@ -39,7 +38,7 @@ needs_nvcc = pytest.mark.skipif(shutil.which("nvcc") is None, reason="nvcc is no
 @needs_nvcc
 @every_source
 def test_nvcc(source, tmp_path):
-    for architecture in ("sm_90a",) if source in HOPPER else ("sm_80", "sm_90a"):
+    for architecture in architectures(source.read_text()):
         code, said = nvcc(source, architecture, tmp_path / "k")
         assert code == 0, said
         assert "bytes spill stores" in said and not re.search(r"[1-9]\d* bytes spill", said), said
@@ -62,8 +61,9 @@ try:
     compiler.nvrtc()
 except OSError:
     sys.exit(77)
-logs = {name: compiler.made(Path(sys.argv[1]), name)[1] for name in sys.argv[2:]}
-print(json.dumps({"kept": str(compiler.compiled(Path(sys.argv[1]), "sm_90a")), "logs": logs}))
+source = Path(sys.argv[1])
+logs = {name: compiler.made(source, name)[1] for name in compiler.architectures(source.read_text())}
+print(json.dumps({"kept": str(compiler.compiled(source, "sm_90a")), "logs": logs}))
 """
 """In a process of its own: a checkout in a folder called cuda would hide the package of that name from pytest."""
 
@@ -72,13 +72,12 @@ print(json.dumps({"kept": str(compiler.compiled(Path(sys.argv[1]), "sm_90a")), "
 def test_nvrtc(source, tmp_path, report):
     """Without a warning; what is kept is an ELF file; and the rung that production uses keeps all its numbers in registers."""
     environ = {**os.environ, "XDG_CACHE_HOME": str(tmp_path)}
-    architectures = ("sm_90a",) if source in HOPPER else ("sm_80", "sm_90a")
-    command = [sys.executable, "-c", NVRTC, str(source), *architectures]
+    command = [sys.executable, "-c", NVRTC, str(source)]
     done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, check=False, env=environ)
     if done.returncode == 77:
         pytest.skip("NVRTC is not installed (pip install -e '.[cuda-compile]')")
     assert done.returncode == 0, done.stderr
-    found = json.loads(done.stdout)
+    found, last = json.loads(done.stdout), [paths[-1] for paths in report.rungs().values()]
     assert Path(found["kept"]).read_bytes().startswith(b"\x7fELF")
     for architecture, log in found["logs"].items():
         assert "warning" not in log, log
@@ -86,5 +85,5 @@ def test_nvrtc(source, tmp_path, report):
         assert set(usages) == set(kernels(source.read_text())), log
         for name, usage in usages.items():
             assert 0 < usage.registers <= 255
-            if source.stem in LAST:
+            if source in last:
                 assert usage.spill_stores == usage.spill_loads == 0, f"{name} for {architecture} spills: {usage}"

@@ -130,6 +130,11 @@ def test_an_architecture_that_nvrtc_does_not_know(made, tmp_path):
             compiler.compiled(tmp_path / "k.cu", name)
 
 
+def test_what_is_meant_for_which_gpu():
+    assert compiler.architectures('// "hopper.cuh"\n#include "ptx.cuh"\n') == ("sm_80", "sm_90a")
+    assert compiler.architectures('#include <cuda_bf16.h>\n\n#include "hopper.cuh"\n') == ("sm_90a",)
+
+
 # ---- where NVRTC comes from
 
 

@@ -2,8 +2,9 @@
 
 import re
 import sys
+from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import pytest
@@ -14,11 +15,100 @@ from handgrad.kernels.cuda import (
     layer_norm_02_warp_per_row,
     matmul_02_coalesced,
     matmul_08_mma,
+    on_gpu,
     rms_norm_01_warp_per_row,
     silu_01_elementwise,
     softmax_05_registers,
 )
-from handgrad.kernels.cuda.on_cpu.source import signatures
+from handgrad.kernels.cuda.on_cpu.kernel import SHARED_WITHOUT_ASKING
+from handgrad.kernels.cuda.signatures import signatures
+
+# ---- a stand-in for CuPy
+
+
+class Gpu:
+    """cupy.cuda.Device; in `with` it is the current one, on which arrays are made."""
+
+    current: ClassVar = [0]
+
+    def __init__(self, number: int | None = None) -> None:
+        self.id, self.compute_capability = Gpu.current[-1] if number is None else number, "80"
+
+    def __enter__(self) -> "Gpu":
+        Gpu.current.append(self.id)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        Gpu.current.pop()
+
+
+class Array:
+    """cupy.ndarray: numbers of NumPy, and the GPU on which they are said to lie."""
+
+    __cuda_array_interface__ = "what launch.on_a_gpu looks for"
+
+    def __init__(self, numbers: np.ndarray, gpu: int | None = None) -> None:
+        self.numbers, self.device = numbers, Gpu(gpu)
+        self.shape, self.dtype, self.ndim, self.size = numbers.shape, numbers.dtype, numbers.ndim, numbers.size
+        self.strides, self.flags = numbers.strides, numbers.flags
+        self.data = SimpleNamespace(ptr=numbers.ctypes.data)
+
+    @property
+    def T(self) -> "Array":
+        return Array(self.numbers.T, self.device.id)
+
+    def copy(self) -> "Array":
+        return Array(self.numbers.copy(), self.device.id)
+
+    def reshape(self, *shape: int) -> "Array":
+        return Array(self.numbers.reshape(*shape), self.device.id)
+
+
+class Module:
+    """cupy.RawModule, of a `.cu` in the place of its cubin: kernels run on the CPU."""
+
+    def __init__(self, *, path: str) -> None:
+        self.path = path
+
+    def get_function(self, name: str) -> Any:
+        def run(grid: Any, block: Any, args: Any, *, shared_mem: int = 0) -> None:
+            kernel = launch.on_cpu(Path(self.path), name)
+            kernel.max_dynamic_shared_size_bytes = max(shared_mem, SHARED_WITHOUT_ASKING)
+            kernel(grid, block, [a.numbers if isinstance(a, Array) else a for a in args], shared_mem=shared_mem)
+
+        return run
+
+
+class Event:
+    """cupy.cuda.Event, which takes a millisecond between any two."""
+
+    def record(self) -> None:
+        pass
+
+    synchronize = record
+
+
+@pytest.fixture
+def cupy(monkeypatch: pytest.MonkeyPatch) -> Any:
+    """The stand-in as the module cupy. Nothing is compiled for a GPU."""
+    module = SimpleNamespace(
+        ndarray=Array, asarray=Array, asnumpy=lambda a: a.numbers, RawModule=Module,
+        empty=lambda shape, dtype: Array(np.full(shape, np.nan, dtype)),
+        zeros=lambda shape, dtype: Array(np.zeros(shape, dtype)),
+        ascontiguousarray=lambda a: a if a.flags.c_contiguous else Array(a.numbers.copy()),
+        cuda=SimpleNamespace(
+            Device=Gpu, Event=Event, get_elapsed_time=lambda start, end: 1.0,
+            runtime=SimpleNamespace(
+                getDeviceCount=lambda: 1, driverGetVersion=lambda: 13000, memGetInfo=lambda: (5 * 10**8, 8 * 10**10)
+            ),
+        ),
+    )  # fmt: skip
+    monkeypatch.setitem(sys.modules, "cupy", module)
+    monkeypatch.setattr(on_gpu, "compiled", lambda path, architecture: path)
+    monkeypatch.setattr(on_gpu, "nvrtc", lambda: SimpleNamespace(version=(13, 0)))
+    on_gpu._function.cache_clear()
+    yield module
+    on_gpu._function.cache_clear()
 
 
 class DriverError(RuntimeError):
@@ -52,6 +142,14 @@ def test_a_launcher_does_the_same_on_both_machines(cupy, pair, shapes):
     grads_there = pair.vjp(cupy.ndarray(dy), y_there, *there, residuals=kept_there, **more)
     for ours, theirs in zip((y, *grads), (y_there, *grads_there), strict=True):
         assert isinstance(theirs, cupy.ndarray) and ours.tobytes() == theirs.numbers.tobytes()
+
+
+def test_results_lie_on_the_gpu_of_their_inputs(cupy):
+    """Though another one is the current one."""
+    x, weight = cupy.ndarray(normal(70, 33), 1), cupy.ndarray(normal(33), 1)
+    y, kept = rms_norm_01_warp_per_row.forward(x, weight)
+    grads = rms_norm_01_warp_per_row.vjp(y, y, x, weight, residuals=kept, wanted=(True, True), into=(None, None))
+    assert [a.device.id for a in (y, *grads)] == [1, 1, 1]
 
 
 # ---- arguments
@@ -97,11 +195,12 @@ def test_good_arguments_are_launched(cupy, tmp_path):
 def test_types_are_read_as_the_compiler_reads_them():
     text = """
     __global__ void a(const float *x, float const* const __restrict__ y, unsigned int n, __half* h) {}
-    extern "C" __global__ void __launch_bounds__(32) b(volatile int *flag, unsigned long long seed) {}
+    // __global__ void no(int n)
+    extern "C" __global__ void __launch_bounds__(32) b(volatile int *flag, const __grid_constant__ Map map) {}
     """
     assert signatures(text) == {
         "a": [("const float*", "x"), ("const float*", "y"), ("unsigned int", "n"), ("__half*", "h")],
-        "b": [("int*", "flag"), ("unsigned long long", "seed")],
+        "b": [("int*", "flag"), ("Map", "map")],
     }
 
 
@@ -196,3 +295,29 @@ def test_a_cupy_that_cannot_be_imported(monkeypatch, tmp_path):
     sentence = "CuPy is installed but cannot be imported: ModuleNotFoundError: No module named 'fast'"
     with pytest.raises(OSError, match=re.escape(sentence)):
         device.cupy()
+
+
+# ---- a kernel of one's own
+
+OWN = """
+extern "C" __global__ void my_forward(float* y, const float* x, int n) {
+  const int i = blockIdx.x * blockDim.x + threadIdx.x;
+  if (i < n) y[i] = x[i] / (1.0f + expf(-x[i]));
+}
+"""
+
+
+def test_a_kernel_of_ones_own_is_checked_on_the_gpu_and_then_timed(cupy, benches, monkeypatch, tmp_path, capsys):
+    own = benches.own_cuda
+    monkeypatch.setattr(own.compiler, "compiled", lambda path, architecture: path)
+    monkeypatch.setattr(own.cases, "CASES", [own.cases.Case("silu", "3x40", ((3, 40),))])
+    (tmp_path / "my.cu").write_text(OWN)
+    words = f"ops.py silu --kernel {tmp_path / 'my.cu'} --backend cuda --rounds 1"
+    monkeypatch.setattr(sys, "argv", words.split())
+    own.run(benches.ops_options.parse(None))
+    said = capsys.readouterr().out
+    assert "my.cu: my_forward, as silu\nright on the GPU: error of the value" in said
+    table = said[said.index("silu 3x40, forward") :].splitlines()
+    assert [line.split() for line in table[2:]] == [
+        [name, *["1.0000"] * 3, "1.00"] for name in ("my.cu", "01_elementwise")
+    ]

@@ -166,19 +166,6 @@ def test_a_launch_line_belongs_to_its_kernel(benches):
     assert benches.own_cuda.launch_line(SOFTMAX, "vjp") == benches.own_cuda.launch_line("", "my_vjp") == ""
 
 
-# ---- on a GPU
-
-
-def test_on_a_gpu_it_is_checked_and_then_timed(bench, benches, cupy, monkeypatch):
-    monkeypatch.setattr(compiler, "compiled", lambda path, architecture: path)
-    cases = benches.own_cuda.cases
-    monkeypatch.setattr(cases, "CASES", [cases.Case("softmax", "3x40", ((3, 40),))])
-    said = bench("softmax", SOFTMAX, "--backend", "cuda", "--rounds", "1")
-    assert "right on the GPU: error of the value" in said and "softmax 3x40, forward" in said
-    rows = [line.split() for line in said.splitlines() if line.endswith("1.00")]
-    assert [row[:2] for row in rows] == [["my.cu", "1.0000"], ["01_thread_per_row", "1.0000"], ["05_registers", "1.0000"]]
-
-
 # ---- code
 
 
@@ -193,7 +180,7 @@ def test_ptx_of_a_rung_and_of_a_kernel(bench, benches, monkeypatch, capsys):
 
     monkeypatch.setattr(compiler, "made", made)
     assert bench("", SOFTMAX, "--ptx", "--arch", "sm_90a") == "// PTX of my.cu for sm_90a\n"
-    found = SimpleNamespace(list=False, ptx=True, sass=False, kernel_file=None, op=["matmul_03"], arch="sm_80")
+    found = SimpleNamespace(list=False, ptx=True, sass=False, kernel_file=None, op=["matmul_03"], arch=None)
     benches.own_cuda.run(found)
     assert capsys.readouterr().out == "// PTX of matmul_03_shared_tile.cu for sm_80\n"
 

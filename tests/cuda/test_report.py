@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from handgrad.kernels.cuda.ladders import LADDERS
+
 LOG = """ptxas info    : 56 bytes gmem, 112 bytes cmem[4]
 ptxas info    : Compiling entry function 'forward' for 'sm_80'
 ptxas info    : Function properties for forward
@@ -89,6 +91,12 @@ def test_occupancy_is_nvidias(report, tmp_path):
         usage = report.Usage(registers, fixed, 0, 0, 0)
         got = report.blocks_at_once(gpus[major], usage, threads, dynamic)
         assert got == want, f"{usage}, {threads} threads, {dynamic} bytes: {got}, but NVIDIA's calculator says {want}"
+
+
+def test_ladders_end_with_the_rung_that_production_uses(report):
+    found = report.rungs()
+    for operation, names in LADDERS.items():
+        assert [path.stem for path in found[operation]] == [f"{operation}_{name}" for name in names]
 
 
 def test_launchers_say_their_blocks(report, monkeypatch):

@@ -11,7 +11,6 @@ _COMMENT = re.compile(r"//[^\n]*|/\*.*?\*/", re.DOTALL)
 _ATTRIBUTES = r"((?:__(?:launch_bounds|cluster_dims)__\s*\([^)]*\)\s*)*)"
 _KERNEL = re.compile(rf"__global__\s+{_ATTRIBUTES}void\s+{_ATTRIBUTES}(\w+)\s*\(([^)]*)\)")
 _CLUSTER = re.compile(r"__cluster_dims__\s*\(([^)]*)\)")
-_QUALIFIER = re.compile(r"\b(?:__restrict__|__restrict|__grid_constant__|volatile)\b")
 _DYNAMIC = re.compile(
     r"extern\s+__shared__\s+(?:(?:__align__|alignas)\s*\([^)]*\)\s*)?((?:\w+\s+)*?\w+)\s+(\w+)\s*\[\s*\]\s*;"
 )
@@ -22,23 +21,13 @@ def without_comments(text: str) -> str:
     return _COMMENT.sub(lambda match: re.sub(r"[^\n]", " ", match[0]), text)
 
 
-def signatures(text: str) -> dict[str, list[tuple[str, str]]]:
-    """name -> (type, name) of its parameters as they are written, such as ("const float*", "x"), in the order of the file."""
-    found = _KERNEL.findall(without_comments(text))
-    return {name: [_parameter(p) for p in parameters.split(",") if p.strip()] for _, _, name, parameters in found}
-
-
-def _parameter(text: str) -> tuple[str, str]:
-    """Of `float const *__restrict__ x`: ("const float*", "x")."""
-    *words, name = _QUALIFIER.sub(" ", text.replace("*", " * ")).split()
-    constant = "*" in words and "const" in words[: words.index("*")]
-    plain = [word for word in words if word != "const"]
-    return ("const " if constant else "") + " ".join(plain).replace(" *", "*"), name
-
-
 def kernels(text: str) -> dict[str, list[str]]:
     """name -> names of its parameters, in the order of the file."""
-    return {name: [called for _, called in parameters] for name, parameters in signatures(text).items()}
+    found = _KERNEL.findall(without_comments(text))
+    return {
+        name: [p.split()[-1].lstrip("*&") for p in parameters.split(",") if p.strip()]
+        for _, _, name, parameters in found
+    }
 
 
 def clusters(text: str) -> dict[str, str]:
