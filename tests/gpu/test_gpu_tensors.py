@@ -93,6 +93,10 @@ def test_arrays_of_cupy_become_tensors_there(cupy):
     assert x.device == "cuda" and x.dtype == np.float64
     assert hg.add(x, cupy.ones(3)).device == "cuda"
     assert hg.asarray(cupy.ones(3)).device == "cuda"
+    assert hg.masked_softmax(x, cupy.asarray([True, False, True])).to("cpu").numpy()[1] == 0.0
+    assert hg.take(x, cupy.asarray([2])).item() == 2.0
+    states = cupy.zeros((1, 2, 2)), cupy.zeros((2, 2)), cupy.zeros((2, 2)), cupy.zeros((2, 2)), cupy.zeros(2)
+    assert hg.rnn(*states, cupy.asarray([1, 0]))[1].device == "cuda"
 
 
 def test_every_random_bit_is_that_of_the_cpu():
