@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from functools import cache
+from importlib import import_module
 from typing import Any
 
 import numpy as np
@@ -26,7 +27,7 @@ ARRAYS: set[type] = {np.ndarray}
 def cupy() -> Any:
     """CuPy, once it has found a GPU. UserError with one sentence where it is not installed, or finds none."""
     try:
-        import cupy as found
+        found: Any = import_module("cupy")
     except ModuleNotFoundError as error:
         if error.name != "cupy":
             raise

@@ -76,9 +76,9 @@ def cotangent(y: Any, dy: Any) -> Any:
                 f"backward: y has shape {y.shape}; give a cotangent of that shape, or reduce y to one number"
             )
         return library(y).ones(y.shape, y.dtype)
-    if not is_array(dy):
-        dy = library(y).asarray(dy, y.dtype)
-    together("backward", ("y", "the cotangent"), (y, dy))
+    if type(dy) is not np.ndarray or type(y) is not np.ndarray:
+        dy = dy if is_array(dy) else library(y).asarray(dy, y.dtype)
+        together("backward", ("y", "the cotangent"), (y, dy))
     if dy.shape != y.shape:
         raise ValueError(f"backward: the cotangent has shape {dy.shape}, but y has shape {y.shape}")
     if dy.dtype != y.dtype:
@@ -107,7 +107,10 @@ def validate(op: Op, arrays: list[Any], params: dict[str, Any]) -> None:
     """Shapes and dtypes, checked once for each combination: one sentence where they do not fit."""
     key: Any
     try:
-        kinds = [(a.shape, a.dtype) if type(a) is np.ndarray else _kind(a) for a in arrays]
+        kinds = [
+            (a.shape, a.dtype) if type(a) is np.ndarray else type(a) if type(a) in SCALARS else (type(a), a.shape, a.dtype)
+            for a in arrays
+        ]
         key = (op, *kinds, *params.items()) if params else (op, *kinds)
         if key in _validated:
             return
@@ -126,8 +129,3 @@ def validate(op: Op, arrays: list[Any], params: dict[str, Any]) -> None:
         if len(_validated) > 20_000:
             _validated.clear()
         _validated.add(key)
-
-
-def _kind(a: Any) -> Any:
-    """What `validate` asks of a number, or of a CuPy array."""
-    return type(a) if type(a) in SCALARS else (type(a), a.shape, a.dtype)

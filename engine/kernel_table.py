@@ -16,7 +16,7 @@ import sys
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
-from functools import cache
+from functools import cache, cached_property
 from importlib import import_module
 from types import ModuleType, SimpleNamespace
 from typing import Any, get_args
@@ -118,7 +118,15 @@ class _Ladder:
 
     def __init__(self, op: Op) -> None:
         self.op = op
-        self.rungs: list[Any] | None = None
+
+    @cached_property
+    def rungs(self) -> list[Any]:
+        """The highest first; loaded when the first CuPy array comes."""
+        return [ladders.rung(self.op.name, name) for name in reversed(ladders.LADDERS[self.op.name])]
+
+    @property
+    def PARTIAL(self) -> bool:
+        return any(getattr(rung, "PARTIAL", False) for rung in self.rungs)
 
     def accepts(self, *arrays: Any, **params: Any) -> bool:
         return self._rung(arrays, params) is not None
@@ -136,8 +144,6 @@ class _Ladder:
         first = arrays[0]
         if device_of(first) == "cpu":  # a number
             return None
-        if self.rungs is None:
-            self.rungs = [ladders.rung(self.op.name, name) for name in reversed(ladders.LADDERS[self.op.name])]
         for rung in self.rungs:
             if first.dtype == getattr(rung, "CHECKED", first.dtype) and rung.accepts(*arrays, **params):
                 return rung

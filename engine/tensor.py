@@ -326,7 +326,7 @@ def _record(op: Op, xs: Any, arrays: list[Any], params: Any, outputs: Any, resid
         else:
             wanted.append(False)
             edges.append(None)
-        if type(a) not in ARRAYS:
+        if type(a) is not ndarray and type(a) not in ARRAYS:
             saved.append(a)
         elif reads[j]:
             saved.append(a)

@@ -6,6 +6,7 @@ import reprlib
 import sys
 from pathlib import Path
 
+from ..device import checked_device
 from ..errors import UserError
 from ..models.folder import load_model
 from ..models.generation import check_sampling, generate, reader_of
@@ -24,6 +25,7 @@ def run(
     top_p: float | None,
     seed: int,
     weights: str | None = None,
+    device: str = "cpu",
 ) -> None:
     """Prints the prompt and what follows it, each token as soon as it is drawn; on stderr what other weights take.
 
@@ -37,6 +39,7 @@ def run(
         raise UserError("--prompt is empty, but the model needs at least one character to go on from")
     if not 0 <= seed < 1 << 64:
         raise UserError(f"--seed is {reprlib.repr(seed)}, but it must be at least 0 and below 2**64")
+    checked_device("--device", device)
     model, tokenizer = load_model(folder / "model" if (folder / "model").is_dir() else folder)
     try:
         ids = tokenizer.encode(tokenizer.default_prompt if prompt is None else prompt)
@@ -44,7 +47,7 @@ def run(
         raise UserError(f"--prompt: {error}") from None
     if not len(ids):
         raise UserError(f"--prompt {prompt!r} holds no word, but the model needs at least one to go on from")
-    reader = from_options(reader_of, model=model, weights=weights)
+    reader = from_options(reader_of, model=model.to(device), weights=weights)
     if weights is not None:
         before = sum(p.data.nbytes for p in model.parameters())
         print(

@@ -16,6 +16,7 @@ from typer.core import TyperGroup
 from .. import process
 from ..errors import UserError
 from . import embed, train_glove, train_gpt, train_lstm, train_seq2seq, translate
+from .train_options import DEVICE
 
 
 class _Commands(TyperGroup):
@@ -62,11 +63,15 @@ def generate(
     weights: Annotated[
         str | None, typer.Option(help="float32, bfloat16, float16 or int8: less memory, faster, less exact.  [float32]")
     ] = None,
+    device: DEVICE = "cpu",
 ) -> None:
     """Write text with a trained model, token by token as it is drawn."""
     from .generate import run
 
-    run(folder, prompt, tokens, temperature=temperature, top_k=top_k, top_p=top_p, seed=seed, weights=weights)
+    run(
+        folder, prompt, tokens, temperature=temperature, top_k=top_k, top_p=top_p, seed=seed, weights=weights,
+        device=device,
+    )  # fmt: skip
 
 
 @app.command(epilog="Example: handgrad check softmax attention")

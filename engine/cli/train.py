@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from .. import random
+from ..device import checked_device
 from ..errors import UserError
 from ..files import read_text
 from ..models.gpt import GPT, GPTConfig
@@ -69,13 +70,17 @@ LSTM_KIND = Kind(
 
 def command(
     kind: Kind, out: Path, texts: list[Path], tokens: dict[str, Any], model: dict[str, Any], training: dict[str, Any],
-    *, resume: bool, overwrite: bool,
+    *, device: str, resume: bool, overwrite: bool,
 ) -> int:  # fmt: skip
-    """Runs the command; returns its exit code. `tokens`, `model` and `training` hold the options that were given."""
+    """Runs the command; returns its exit code. `tokens`, `model` and `training` hold the options that were given.
+
+    device: where to compute; a run may go on on another one.
+    """
+    checked_device("--device", device)
     if resume and overwrite:
         raise UserError("--resume and --overwrite contradict each other; say one")
     if resume:
-        return _resume(kind, out, texts, tokens | model | training)
+        return _resume(kind, out, texts, tokens | model | training, device)
     if not texts:
         raise UserError("--text is missing: name at least one text file, such as --text book.txt")
     training.setdefault("warmup", min(100, training.get("steps", 2000) // 10))
@@ -83,18 +88,19 @@ def command(
     training.setdefault("min_lr", min(0.1 * kind.lr, training["lr"]))
     config = from_options(TrainingConfig, **training)
     text = "".join(map(read_text, texts))
-    return report(kind, run(kind, out, text, model, config, tokens=tokens, overwrite=overwrite, paths=texts), out)
+    result = run(kind, out, text, model, config, tokens=tokens, device=device, overwrite=overwrite, paths=texts)
+    return report(kind, result, out)
 
 
 def run(
     kind: Kind, out: Path, text: str, model: dict[str, Any], config: TrainingConfig,
-    *, tokens: dict[str, Any] | None = None, overwrite: bool, paths: list[Path],
+    *, tokens: dict[str, Any] | None = None, device: str = "cpu", overwrite: bool, paths: list[Path],
 ) -> Result:  # fmt: skip
     """Trains on `text` from the beginning. Everything is checked, and the model made, before the folder is touched."""
     tokens, context = tokens or {}, model.get("block_size", CONTEXT)
     tokenizer, train_ids, validation_ids = _split(text, tokens)
     random.manual_seed(config.seed)
-    network = from_options(kind.new, options={"vocab_size": len(tokenizer), "block_size": context, **model})
+    network = from_options(kind.new, options={"vocab_size": len(tokenizer), "block_size": context, **model}).to(device)
     data = _feed(kind, train_ids, validation_ids, context, config)
     check_folder(out, overwrite=overwrite)
     open_run(out, resume=False, overwrite=overwrite)
@@ -113,7 +119,7 @@ def run(
     return train(network, tokenizer, data, config, out, description=description)
 
 
-def _resume(kind: Kind, out: Path, texts: list[Path], options: dict[str, Any]) -> int:
+def _resume(kind: Kind, out: Path, texts: list[Path], options: dict[str, Any], device: str) -> int:
     if options:
         names = ", ".join(sorted(OPTIONS[name] for name in options))
         raise UserError(f"--resume goes on with the run's own settings, so leave out {names}")
@@ -134,6 +140,7 @@ def _resume(kind: Kind, out: Path, texts: list[Path], options: dict[str, Any]) -
         raise UserError(f"--resume: the text is not the one that {out} was trained on (its SHA-256 differs)")
     tokenizer, train_ids, validation_ids = _split(text, tokens)
     data = _feed(kind, train_ids, validation_ids, context, config)
+    network.to(device)
     return report(kind, train(network, tokenizer, data, config, out, resume=True), out)
 
 

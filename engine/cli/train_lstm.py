@@ -33,6 +33,7 @@ def command(
     clip: options.CLIP = None,
     seed: options.SEED = None,
     eval_every: options.EVAL_EVERY = None,
+    device: options.DEVICE = "cpu",
     resume: options.RESUME = False,
     overwrite: options.OVERWRITE = False,
 ) -> None:
@@ -53,5 +54,5 @@ def command(
             steps=steps, batch_size=batch, lr=lr, min_lr=min_lr, warmup=warmup, weight_decay=weight_decay, clip=clip,
             seed=seed, eval_every=eval_every,
         ),
-        resume=resume, overwrite=overwrite,
+        device=device, resume=resume, overwrite=overwrite,
     ))  # fmt: skip

@@ -21,6 +21,7 @@ WEIGHT_DECAY = Annotated[float | None, typer.Option(help="Decoupled decay of mat
 CLIP = Annotated[float | None, typer.Option(help="Largest norm of the gradients.  [1]")]
 SEED = Annotated[int | None, typer.Option(help="Of weights, batches and dropout.  [1]")]
 EVAL_EVERY = Annotated[int | None, typer.Option(help="Steps between validations.  [250]")]
+DEVICE = Annotated[str, typer.Option(help="Where to compute: cpu, or cuda, which needs CuPy and a GPU.")]
 RESUME = Annotated[bool, typer.Option("--resume", help="Go on with the run in --out, with its own settings.")]
 OVERWRITE = Annotated[bool, typer.Option("--overwrite", help="Replace the run in --out.")]
 

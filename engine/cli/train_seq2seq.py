@@ -39,6 +39,7 @@ def command(
     clip: options.CLIP = None,
     seed: options.SEED = None,
     eval_every: options.EVAL_EVERY = None,
+    device: options.DEVICE = "cpu",
     resume: options.RESUME = False,
     overwrite: options.OVERWRITE = False,
 ) -> None:
@@ -54,16 +55,17 @@ def command(
             steps=steps, batch_size=batch, lr=lr, min_lr=min_lr, warmup=warmup, weight_decay=weight_decay, clip=clip,
             seed=seed, eval_every=eval_every,
         ),
-        resume=resume, overwrite=overwrite,
+        device=device, resume=resume, overwrite=overwrite,
     ))  # fmt: skip
 
 
 def run(
     out: Path, path: Path | None, reading: dict[str, Any], model: dict[str, Any], training: dict[str, Any],
-    *, resume: bool, overwrite: bool,
+    *, device: str, resume: bool, overwrite: bool,
 ) -> int:  # fmt: skip
     """Runs the command; returns its exit code. The three dicts hold the options that were given."""
     from .. import random
+    from ..device import checked_device
     from ..errors import UserError
     from ..models.seq2seq import Seq2SeqLSTM
     from ..tasks.translate import PairsFeed
@@ -107,6 +109,7 @@ def run(
             raise UserError(f"{out / 'run.json'} is broken: {error}") from error
     else:
         network = from_options(Seq2SeqLSTM, vocab_size=len(tokenizer), **(MODEL | model))
+    network.to(checked_device("--device", device))
     data = PairsFeed(network, tokenizer, learned, held, config.batch_size, config.seed)
     if not resume:
         check_folder(out, overwrite=overwrite)

@@ -8,6 +8,8 @@ from typing import Annotated
 
 import typer
 
+from .train_options import DEVICE
+
 EXAMPLE = 'Example: handgrad translate runs/dates "march 3, 1999" --attention-map where.svg'
 
 
@@ -17,8 +19,10 @@ def command(
     beam: Annotated[int, typer.Option(help="Hypotheses that are kept; 1: greedy.")] = 1,
     most: Annotated[int, typer.Option(help="Tokens of a translation at most.")] = 100,
     attention_map: Annotated[Path | None, typer.Option(help="Draw where it looked (greedy) as an SVG file.")] = None,
+    device: DEVICE = "cpu",
 ) -> None:
     """Translate a text, or each line of stdin, with a trained model."""
+    from ..device import checked_device
     from ..errors import UserError
     from ..models.folder import load_model
     from ..models.seq2seq import Seq2SeqLSTM
@@ -33,6 +37,7 @@ def command(
     model, tokenizer = load_model(folder / "model" if (folder / "model").is_dir() else folder)
     if not isinstance(model, Seq2SeqLSTM):
         raise UserError(f"{folder} holds a {type(model).__name__}, but translate needs a model of train seq2seq")
+    model.to(checked_device("--device", device))
     for line in [text] if text is not None else sys.stdin:
         source = line.strip()
         if not source:

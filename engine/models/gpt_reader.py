@@ -87,7 +87,9 @@ class _Block:
 
 
 class Reader:
-    """Reads a text piece by piece with a model, on the model's device. Pieces that fit into the model's context cost what they are long.
+    """Reads a text piece by piece with a model, on the model's device.
+
+    Pieces that fit into the model's context cost what they are long.
 
     Once the text is longer than the context, its window moves on with every token; then every position in it is another
     one and the whole window is computed anew, as `next_logits` does.

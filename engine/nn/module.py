@@ -132,7 +132,7 @@ class Module:
         return next((p.device for p in self.parameters()), "cpu")
 
     def to(self: M, device: str) -> M:
-        """Moves the parameters themselves, with their gradients, to "cpu" or "cuda"; an optimizer of theirs needs `to` as well."""
+        """Moves the parameters themselves, and their gradients, to "cpu" or "cuda"; an optimizer of theirs needs `to` too."""
         checked_device("to", device)
         for parameter in self.parameters():
             move_leaf(parameter, device)

@@ -182,7 +182,8 @@ def clip(x: Operand, /, min: Operand | None = None, max: Operand | None = None) 
 
 def _beyond(compare: Any, y: Operand, bound: Operand) -> Tensor:
     """Where y is beyond the bound, or the bound is NaN, which then shows."""
-    return plain(np.logical_or, plain(compare, y, bound), plain(np.not_equal, bound, bound))
+    missing = bound != bound if type(bound) in SCALARS else plain(np.not_equal, bound, bound)
+    return plain(np.logical_or, plain(compare, y, bound), missing)
 
 
 def remainder(x1: Operand, x2: Operand, /) -> Tensor:

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from ...reference import table as t
+from ..device import host
 from ..tensor import Tensor, apply
 from .elementwise import Operand, with_axes
 from .shape import constant
@@ -73,7 +74,7 @@ def _inputs(op: str, x: Operand, *others: Operand, lengths: Any) -> tuple[Any, .
     if lengths is None:
         return (x, *others)
     x = with_axes(op, x)
-    a = lengths.data if isinstance(lengths, Tensor) else np.asarray(lengths)
+    a = lengths.data if isinstance(lengths, Tensor) else np.asarray(host(lengths))
     if x.ndim and a.dtype.kind in "iu" and a.size and not 0 <= a.min() <= a.max() <= x.shape[0]:
         wrong = int(a.min() if a.min() < 0 else a.max())
         raise ValueError(f"{op}: lengths holds {wrong}, but x has shape {tuple(x.shape)}, that is {x.shape[0]} steps")

@@ -16,6 +16,7 @@ import numpy as np
 
 from ...reference import table as t
 from ...reference.op import Op
+from ..device import is_array
 from ..moving import beside
 from ..tensor import Tensor, apply, plain
 from .elementwise import Operand, astype, sqrt, where, with_axes
@@ -166,5 +167,6 @@ def masked_softmax(x: Operand, mask: Operand, *, axis: int = -1) -> Tensor:
     mask: boolean, broadcasts to x. Where it is False throughout, the result is zero, and so is the gradient.
     """
     x = with_axes("masked_softmax", x)
-    mask = mask if isinstance(mask, Tensor) else beside(Tensor(np.asarray(mask), copy=False), x)
+    if not isinstance(mask, Tensor):
+        mask = beside(Tensor(mask if is_array(mask) else np.asarray(mask), copy=False), x)
     return apply(t.MASKED_SOFTMAX, x, mask, axis=one_axis("masked_softmax", axis, x.ndim))

@@ -208,7 +208,9 @@ def take(x: Operand, indices: Operand, /, *, axis: int | None = None) -> Tensor:
 def checked(
     op: str, name: str, ids: Any, what: str, n: int, unit: str, besides: int | None = None, *, like: Any = None
 ) -> Tensor:
-    """The ids as a Tensor, beside `like` if they are none yet; IndexError unless each is at least 0 and below n, or equal to `besides` where that is given.
+    """The ids as a Tensor, beside `like` if they are none yet.
+
+    IndexError unless each is at least 0 and below n, or equal to `besides` where that is given.
 
     NumPy would count negative ones from the end.
     """

@@ -54,7 +54,9 @@ def clip_grad_norm_(parameters: Iterable[Tensor], max_norm: float) -> float:
 
 
 def _worth_a_kernel(array: Any) -> bool:
-    return type(array) is np.ndarray and array.size >= SMALLEST and array.flags.c_contiguous and array.dtype in (np.float32, np.float64)
+    if type(array) is not np.ndarray or array.size < SMALLEST:
+        return False
+    return array.flags.c_contiguous and array.dtype in (np.float32, np.float64)
 
 
 def _squared_norm(array: Any) -> float:

@@ -6,14 +6,19 @@ from typing import Any
 
 import numpy as np
 
+from ..device import host, is_array
+from ..tensor import Tensor
+
 JITTERS = 5
 """How often inputs are rounded differently to see what that does: so often that not every time errors cancel by luck."""
 
 
 def as_array(a: Any) -> np.ndarray:
-    """Anything that holds numbers (a PyTorch, JAX or handgrad array, a list, a number) as a NumPy array."""
-    if isinstance(a, np.ndarray):
-        return a
+    """Anything that holds numbers (a CuPy, PyTorch, JAX or handgrad array, a list, a number) as a NumPy array."""
+    if isinstance(a, Tensor):
+        a = a.data
+    if is_array(a):
+        return host(a)
     if hasattr(a, "detach"):
         a = a.detach()
     if hasattr(a, "cpu"):

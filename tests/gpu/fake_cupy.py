@@ -1,4 +1,4 @@
-"""A stand-in for CuPy on a machine without a GPU: a module `cupy` whose arrays lie in NumPy's memory and will not mix with NumPy's.
+"""A stand-in for CuPy without a GPU: a module `cupy` whose arrays lie in NumPy's memory and will not mix with NumPy's.
 
 What the engine can get wrong about a second device shows here as it would there:
 
@@ -34,19 +34,22 @@ positive power prod ptp quantile rad2deg ravel ravel_multi_index real reciprocal
 rollaxis rot90 round searchsorted sign signbit sin sinc sinh sort split sqrt square squeeze stack std subtract sum swapaxes take
 take_along_axis tan tanh tensordot tile trace transpose tri tril triu true_divide trunc unique unravel_index vander var vdot
 vstack where zeros zeros_like
-""".split()
+""".split()  # noqa: SIM905
 """Of NumPy's and CuPy 14.2's common names, those of arrays."""
 
 SAME = """
-broadcast_shapes can_cast isscalar issubdtype promote_types bool_ complex128 complex64 complexfloating dtype finfo float16 float32
-float64 floating generic iinfo inexact int16 int32 int64 int8 integer intp number signedinteger uint16 uint32 uint64 uint8
-unsignedinteger e euler_gamma inf nan newaxis pi
-""".split()
+broadcast_shapes can_cast isscalar issubdtype promote_types bool_ complex128 complex64 complexfloating dtype finfo float16
+float32 float64 floating generic iinfo inexact int16 int32 int64 int8 integer intp number signedinteger uint16 uint32 uint64
+uint8 unsignedinteger e euler_gamma inf nan newaxis pi
+""".split()  # noqa: SIM905
 """What CuPy takes from NumPy as it is."""
 
-METHODS = "all any argmax argmin argsort clip conj cumprod cumsum diagonal dot max mean min nonzero prod ptp ravel repeat round searchsorted squeeze std sum swapaxes take trace transpose var".split()  # fmt: skip  # noqa: E501
+METHODS = """
+all any argmax argmin argsort clip conj cumprod cumsum diagonal dot max mean min nonzero prod ptp ravel repeat round
+searchsorted squeeze std sum swapaxes take trace transpose var
+""".split()  # noqa: SIM905
 
-OPERATORS = "add sub mul truediv floordiv mod pow matmul and or xor lshift rshift".split()
+OPERATORS = "add sub mul truediv floordiv mod pow matmul and or xor lshift rshift".split()  # noqa: SIM905
 
 
 class ndarray:

@@ -1,42 +1,13 @@
-"""Tensors on a second device. On a machine with a GPU this is CuPy's; elsewhere the stand-in of fake_cupy.py."""
-
-import importlib.util
-import json
-import os
-import subprocess
-import sys
-from pathlib import Path
+"""Every sample of every row on the second device: as a formula on its arrays, and on Tensors with gradients."""
 
 import numpy as np
 import pytest
 
 import handgrad as hg
-from handgrad.engine import device, random
-from handgrad.engine.errors import UserError
+from handgrad.engine import device
 from handgrad.engine.tensor import apply
 from handgrad.reference.op import Spec
 from handgrad.reference.table import ROWS
-
-_spec = importlib.util.spec_from_file_location("fake_cupy", Path(__file__).with_name("fake_cupy.py"))
-assert _spec is not None and _spec.loader is not None
-fake_cupy = importlib.util.module_from_spec(_spec)
-_spec.loader.exec_module(fake_cupy)
-
-
-@pytest.fixture(autouse=True, scope="module")
-def cupy():
-    """The GPU's CuPy where there is one, else the stand-in."""
-    try:
-        yield device.cupy()
-        return
-    except UserError:
-        pass
-    sys.modules.update(fake_cupy.installed())
-    try:
-        yield device.cupy()
-    finally:
-        fake_cupy.forget()
-
 
 SAMPLES = [
     pytest.param(op, sample, id=f"{op.name}: {sample.why}")
@@ -69,10 +40,11 @@ def same(got, want, where):
         np.testing.assert_array_equal(got, want, err_msg=where)
 
 
-def ones_like(y):
+def cotangents(y):
+    """Random ones, of the shapes and dtypes of y."""
     rng = np.random.default_rng(0)
-    draw = lambda a: rng.standard_normal(np.shape(a)).astype(np.asarray(a).dtype)  # noqa: E731
-    return tuple(map(draw, y)) if isinstance(y, tuple) else draw(y)
+    found = [rng.standard_normal(np.shape(a)).astype(np.asarray(a).dtype) for a in (y if isinstance(y, tuple) else (y,))]
+    return tuple(found) if isinstance(y, tuple) else found[0]
 
 
 @pytest.mark.parametrize(("op", "sample"), SAMPLES)
@@ -84,7 +56,7 @@ def test_a_formula_runs_on_arrays_of_the_gpu(op, sample):
         same(got, tuple(map(np.asarray, y)) if isinstance(y, tuple) else np.asarray(y), "forward")
         if (y[0] if isinstance(y, tuple) else np.asarray(y)).dtype.kind != "f":
             return
-        dy = ones_like(y)
+        dy = cotangents(y)
         asked = {"wanted": tuple(isinstance(a, np.ndarray) for a in inputs)} if op.takes_wanted else {}
         want = op.vjp(dy, y, *inputs, **asked, **params)
         dys = tuple(map(on_gpu, dy)) if isinstance(dy, tuple) else on_gpu(dy)
@@ -111,7 +83,7 @@ def test_a_row_on_tensors_of_the_gpu_has_the_gradients_of_the_cpu(op, sample):
         y = y[0] if isinstance(y, tuple) else y
         if not y.requires_grad:
             return None
-        dy = hg.Tensor(ones_like(np.zeros(y.shape, y.dtype))).to(where)
+        dy = hg.Tensor(cotangents(np.zeros(y.shape, y.dtype))).to(where)
         found = hg.gradients(y, leaves, dy, create_graph=create)
         return tuple(t.data for t in found)
 
