@@ -11,6 +11,7 @@ LADDERS: dict[str, tuple[str, ...]] = {
     "embedding": ("01_naive", "02_sorted"),
     "gelu": ("01_elementwise", "02_vector_loads"),
     "layer_norm": ("01_thread_per_row", "02_warp_per_row"),
+    "lstm": ("01_steps", "02_persistent"),
     "matmul": (
         "01_naive", "02_coalesced", "03_shared_tile", "04_register_column", "05_register_tile", "06_vector_loads",
         "07_warp_tile", "08_mma",
