@@ -6,6 +6,7 @@ from importlib import import_module
 from types import ModuleType
 
 LADDERS: dict[str, tuple[str, ...]] = {
+    "add_layer_norm": ("01_warp_per_row",),
     "bias_gelu": ("01_slabs",),
     "dropout": ("01_elementwise", "02_vector_loads"),
     "dropout_add": ("01_word_per_thread", "02_block_per_thread"),
