@@ -6,6 +6,7 @@ from importlib import import_module
 from types import ModuleType
 
 LADDERS: dict[str, tuple[str, ...]] = {
+    "add": ("01_vector_loads",),
     "add_layer_norm": ("01_warp_per_row",),
     "bias_gelu": ("01_slabs",),
     "dropout": ("01_elementwise", "02_vector_loads"),
@@ -19,6 +20,7 @@ LADDERS: dict[str, tuple[str, ...]] = {
         "01_naive", "02_coalesced", "03_shared_tile", "04_register_column", "05_register_tile", "06_vector_loads",
         "07_warp_tile", "08_mma",
     ),
+    "multiply": ("01_vector_loads",),
     "relu": ("01_vector_loads",),
     "rms_norm": ("01_warp_per_row",),
     "rotary_embedding": ("01_thread_per_pair", "02_tables"),

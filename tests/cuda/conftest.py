@@ -92,9 +92,20 @@ def bias_gelu(dy: Any, x: Any, bias: Any) -> tuple[Any, tuple[Any, ...]]:
     return y, (dx, dx.sum(0))
 
 
+def add(dy: Any, x1: Any, x2: Any) -> tuple[Any, tuple[Any, ...]]:
+    return x1 + x2, (dy, dy)
+
+
+def multiply(dy: Any, x1: Any, x2: Any) -> tuple[Any, tuple[Any, ...]]:
+    return x1 * x2, (dy * x2, dy * x1)
+
+
 DEFINITIONS: dict[str, Callable[..., Any]] = {
-    f.__name__: f for f in (matmul, softmax, layer_norm, rms_norm, gelu, bias_gelu, silu, sigmoid, relu, gelu_erf, swiglu)
-}
+    f.__name__: f
+    for f in (
+        matmul, softmax, layer_norm, rms_norm, gelu, bias_gelu, silu, sigmoid, relu, gelu_erf, swiglu, add, multiply,
+    )
+}  # fmt: skip
 
 
 def inputs(operation: str, size: tuple[int, ...], rng: np.random.Generator) -> tuple[np.ndarray, ...]:
@@ -107,7 +118,7 @@ def inputs(operation: str, size: tuple[int, ...], rng: np.random.Generator) -> t
         M, K, N = size
         return normal(M, K), normal(K, N)
     x = normal(*size)
-    if operation == "swiglu":
+    if operation in ("swiglu", "add", "multiply"):
         return x, normal(*size)
     if operation == "softmax":
         return (x * 4 + rng.choice(np.float32([-200, 0, 200]), (size[0], 1)),)
