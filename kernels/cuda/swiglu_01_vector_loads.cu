@@ -2,8 +2,8 @@
 //
 //     du = dy g s,   dg = dy u (s + g s (1 - s))
 //
-// g is clamped at 90 on the way into the slope: there s (or 1 - s) is 0, and infinity
-// times 0 would be NaN. The last n % 4 numbers are read and written one by one.
+// g is clamped at 90 on the way into the slope: there s (or 1 - s) is 0, and infinity times 0 would be NaN. The last n % 4 numbers
+// are read and written one by one.
 
 __device__ float gated(float g) { return g / (1.0f + expf(-g)); }
 __device__ float slope(float g) {
