@@ -6,20 +6,29 @@ from importlib import import_module
 from types import ModuleType
 
 LADDERS: dict[str, tuple[str, ...]] = {
+    "add": ("01_vector_loads",),
+    "add_layer_norm": ("01_warp_per_row",),
+    "bias_gelu": ("01_slabs",),
     "dropout": ("01_elementwise", "02_vector_loads"),
     "dropout_add": ("01_word_per_thread", "02_block_per_thread"),
     "embedding": ("01_naive", "02_sorted"),
     "attention": ("01_three_kernels", "02_online"),
     "gelu": ("01_elementwise", "02_vector_loads"),
+    "gelu_erf": ("01_vector_loads",),
     "layer_norm": ("01_thread_per_row", "02_warp_per_row"),
+    "lstm": ("01_steps", "02_persistent"),
     "matmul": (
         "01_naive", "02_coalesced", "03_shared_tile", "04_register_column", "05_register_tile", "06_vector_loads",
         "07_warp_tile", "08_mma", "09_wgmma", "10_tma", "11_warp_specialised", "12_clusters",
     ),
+    "multiply": ("01_vector_loads",),
+    "relu": ("01_vector_loads",),
     "rms_norm": ("01_warp_per_row",),
     "rotary_embedding": ("01_thread_per_pair", "02_tables"),
+    "sigmoid": ("01_vector_loads",),
     "silu": ("01_elementwise",),
     "softmax": ("01_thread_per_row", "02_warp_per_row", "03_block_per_row", "04_online", "05_registers"),
+    "swiglu": ("01_vector_loads",),
 }  # fmt: skip
 
 NO_ROWS: dict[str, tuple[str, ...]] = {

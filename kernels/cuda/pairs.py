@@ -10,7 +10,7 @@ A gradient is always written to fresh memory: no launcher takes an offer of `int
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -125,12 +125,15 @@ class Rows:
 
 @dataclass(frozen=True)
 class Elementwise:
-    """forward_kernel(y, x, n) and vjp_kernel(dx, dy, x, n); a block of `threads` is for `each` elements a thread."""
+    """forward_kernel(y, x, n) and vjp_kernel(dx, dy, x, n), or y in place of x where `reads` says so; a block of `threads` is
+    for `each` elements a thread.
+    """
 
     forward_kernel: Kernel
     vjp_kernel: Kernel
     threads: int = 256
     each: int = 1
+    reads: Literal["x", "y"] = "x"
 
     def accepts(self, x: Any) -> bool:
         return x.dtype == FLOAT32 and math.prod(x.shape) <= MOST
@@ -145,8 +148,9 @@ class Elementwise:
     def vjp(self, dy: Any, y: Any, x: Any, *, residuals: None, wanted: Any, into: Any) -> tuple:
         if not wanted[0]:
             return (None,)
-        dx = empty(x.shape, x)
-        self._run(self.vjp_kernel, dx, dy, x)
+        read = x if self.reads == "x" else y
+        dx = empty(read.shape, read)
+        self._run(self.vjp_kernel, dx, dy, read)
         return (dx,)
 
     def _run(self, kernel: Kernel, result: Any, *given: Any) -> None:

@@ -1,6 +1,7 @@
 """What the tests of the CUDA kernels share: float64 definitions, and one trial of a rung against them."""
 
 import importlib
+import math
 import shutil
 import sys
 from collections.abc import Callable
@@ -85,9 +86,44 @@ def silu(dy: Any, x: Any) -> tuple[Any, tuple[Any, ...]]:
     return x * s, (dy * (s + x * s * (1 - s)),)
 
 
+def sigmoid(dy: Any, x: Any) -> tuple[Any, tuple[Any, ...]]:
+    s = 1 / (1 + np.exp(-x))
+    return s, (dy * s * (1 - s),)
+
+
+def relu(dy: Any, x: Any) -> tuple[Any, tuple[Any, ...]]:
+    return np.maximum(x, 0), (dy * (x > 0),)
+
+
+def gelu_erf(dy: Any, x: Any) -> tuple[Any, tuple[Any, ...]]:
+    below = np.vectorize(math.erfc, otypes=[float])(-x / np.sqrt(2)) / 2
+    return x * below, (dy * (below + x * np.exp(-x * x / 2) / np.sqrt(2 * np.pi)),)
+
+
+def swiglu(dy: Any, gate: Any, up: Any) -> tuple[Any, tuple[Any, ...]]:
+    gated, (dgate,) = silu(dy * up, gate)
+    return gated * up, (dgate, dy * gated)
+
+
+def bias_gelu(dy: Any, x: Any, bias: Any) -> tuple[Any, tuple[Any, ...]]:
+    y, (dx,) = gelu(dy, x + bias)
+    return y, (dx, dx.sum(0))
+
+
+def add(dy: Any, x1: Any, x2: Any) -> tuple[Any, tuple[Any, ...]]:
+    return x1 + x2, (dy, dy)
+
+
+def multiply(dy: Any, x1: Any, x2: Any) -> tuple[Any, tuple[Any, ...]]:
+    return x1 * x2, (dy * x2, dy * x1)
+
+
 DEFINITIONS: dict[str, Callable[..., Any]] = {
-    f.__name__: f for f in (matmul, softmax, layer_norm, rms_norm, gelu, silu)
-}
+    f.__name__: f
+    for f in (
+        matmul, softmax, layer_norm, rms_norm, gelu, bias_gelu, silu, sigmoid, relu, gelu_erf, swiglu, add, multiply,
+    )
+}  # fmt: skip
 
 
 def inputs(operation: str, size: tuple[int, ...], rng: np.random.Generator) -> tuple[np.ndarray, ...]:
@@ -100,9 +136,11 @@ def inputs(operation: str, size: tuple[int, ...], rng: np.random.Generator) -> t
         M, K, N = size
         return normal(M, K), normal(K, N)
     x = normal(*size)
+    if operation in ("swiglu", "add", "multiply"):
+        return x, normal(*size)
     if operation == "softmax":
         return (x * 4 + rng.choice(np.float32([-200, 0, 200]), (size[0], 1)),)
-    vectors = {"layer_norm": 2, "rms_norm": 1}.get(operation, 0)
+    vectors = {"layer_norm": 2, "rms_norm": 1, "bias_gelu": 1}.get(operation, 0)
     return (x * 2 + (vectors > 1), *(normal(size[1]) for _ in range(vectors)))
 
 

@@ -47,6 +47,14 @@ def test_softmax_of_infinities_and_nan(name):
     assert np.isnan(y[3, 1])
 
 
+@pytest.mark.parametrize("name", LADDERS["relu"])
+def test_relu_of_nan_and_an_infinite_cotangent_where_it_is_shut(name):
+    x, dy = np.array([-1, np.nan, 2, -1, -3], np.float32), np.array([np.inf, 1, np.inf, 5, np.nan], np.float32)
+    y, _ = rung("relu", name).forward(x)
+    (dx,) = rung("relu", name).vjp(dy, y, x, residuals=None, wanted=(True,), into=(None,))
+    assert np.array_equal(y, [0, np.nan, 2, 0, 0], equal_nan=True) and np.array_equal(dx, [0, 1, np.inf, 0, 0])
+
+
 @every_rung
 def test_a_rung_has_a_launcher_a_kernel_file_and_an_idea(operation, name):
     stem = f"{operation}_{name}"

@@ -24,10 +24,12 @@ def cupy():
     except UserError:
         pass
     sys.modules.update(fake_cupy.installed())
-    try:
-        yield device.cupy()
-    finally:
-        fake_cupy.forget()
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        fake_cupy.compiled_by_nobody(monkeypatch)
+        try:
+            yield device.cupy()
+        finally:
+            fake_cupy.forget()
 
 
 @pytest.fixture

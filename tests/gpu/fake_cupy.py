@@ -16,7 +16,7 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -69,6 +69,8 @@ class ndarray:
     itemsize = property(lambda self: self._memory.itemsize)
     strides = property(lambda self: self._memory.strides)
     device = property(lambda self: Device(0))
+    data = property(lambda self: SimpleNamespace(ptr=self._memory.ctypes.data))
+    __cuda_array_interface__ = property(lambda self: {})  # by which libraries know each other's arrays
     T = property(lambda self: _closed(self._memory.T, [self]))
     mT = property(lambda self: _closed(self._memory.mT, [self]))
 
@@ -263,6 +265,9 @@ def may_share_memory(a: ndarray, b: ndarray, max_work: Any = None) -> bool:
 class Device:
     """cupy.cuda.Device: there is one."""
 
+    compute_capability = "80"
+    attributes: ClassVar = {"MultiProcessorCount": 2}
+
     def __init__(self, device: int | None = None) -> None:
         self.id = device or 0
 
@@ -299,16 +304,24 @@ LAUNCHES: list[str] = []
 
 
 class RawModule:
-    """cupy.RawModule of CUDA C++ source."""
+    """cupy.RawModule of a cubin, which here is the `.cu` itself: see `compiled_by_nobody`."""
 
-    def __init__(self, *, code: str, options: tuple[str, ...] = (), **others: Any) -> None:
-        self._code = code
-        self._folder = next((option[2:] for option in options if option.startswith("-I")), ".")
+    def __init__(self, *, path: str) -> None:
+        self._path = Path(path)
 
     def get_function(self, name: str) -> Function:
         from handgrad.kernels.cuda.on_cpu.kernel import Kernel
 
-        return Function(Kernel(Path(self._folder, "module.cu"), name, self._code))
+        return Function(Kernel(self._path, name))
+
+
+def compiled_by_nobody(monkeypatch: Any) -> None:
+    """No NVRTC: a kernel's file stands for its cubin."""
+    from handgrad.kernels.cuda import on_gpu
+
+    on_gpu._function.cache_clear()
+    monkeypatch.setattr(on_gpu, "compiled", lambda path, architecture: path)
+    monkeypatch.setattr(on_gpu, "nvrtc", lambda: SimpleNamespace(version=(13, 0)))
 
 
 def installed(gpus: int | None = 1) -> dict[str, ModuleType]:
@@ -324,7 +337,10 @@ def installed(gpus: int | None = 1) -> dict[str, ModuleType]:
         setattr(cupy, thing.__name__, thing)
     vars(linalg).update(lstsq=None, norm=None)
     vars(device).update(Device=Device)
-    vars(cuda).update(Device=Device, device=device, runtime=SimpleNamespace(getDeviceCount=lambda: _count(gpus)))
+    runtime = SimpleNamespace(
+        getDeviceCount=lambda: _count(gpus), driverGetVersion=lambda: 13000, memGetInfo=lambda: (1 << 30, 1 << 34)
+    )
+    vars(cuda).update(Device=Device, device=device, runtime=runtime)
     vars(cupy).update(cuda=cuda, linalg=linalg, fft=fft, __version__="14.2.0")
     return {m.__name__: m for m in (cupy, cuda, device, linalg, fft)}
 

@@ -1,0 +1,9 @@
+"""Launches gelu_erf_01_vector_loads.cu: 1024 numbers a block."""
+
+from .launch import Kernel
+from .pairs import Elementwise
+
+production = Elementwise(
+    Kernel(__file__, "gelu_erf_forward_01_vector_loads"), Kernel(__file__, "gelu_erf_vjp_01_vector_loads"), each=4
+)
+forward, vjp, accepts = production.forward, production.vjp, production.accepts
