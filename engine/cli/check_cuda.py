@@ -123,7 +123,8 @@ class Narrow:
     dtype: Any
 
     def rounded(self, *arrays: Any) -> tuple[Any, ...]:
-        return tuple(a.astype(self.dtype) if isinstance(a, np.ndarray) and a.dtype == np.float64 else a for a in arrays)
+        numbers = np.ndarray, np.generic
+        return tuple(a.astype(self.dtype) if isinstance(a, numbers) and a.dtype == np.float64 else a for a in arrays)
 
     def accepts(self, *xs: Any, **params: Any) -> bool:
         return self.pair.accepts(*self.rounded(*xs), **params)
