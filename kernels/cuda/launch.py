@@ -62,9 +62,16 @@ def namespace(array: Any) -> Any:
     return import_module("cupy")
 
 
+ALIGNED = 16
+"""Bytes: at multiples of these an array begins whose numbers are read four at a time. All arrays do but some views."""
+
+
 def laid(array: Any) -> Any:
-    """The array as a kernel sees memory: C-contiguous; itself if it is that already."""
-    return namespace(array).ascontiguousarray(array)
+    """The array as a kernel sees memory: C-contiguous and ALIGNED; itself if it is that already."""
+    xp = namespace(array)
+    array = xp.ascontiguousarray(array)
+    address = array.ctypes.data if xp is np else array.data.ptr
+    return array.copy() if address % ALIGNED else array
 
 
 def empty(shape: Sequence[int], like: Any, dtype: Any = None) -> Any:
