@@ -6,8 +6,10 @@ from importlib import import_module
 from types import ModuleType
 
 LADDERS: dict[str, tuple[str, ...]] = {
+    "cross_entropy": ("01_warp_per_row", "02_block_online"),
     "gelu": ("01_elementwise", "02_vector_loads"),
     "layer_norm": ("01_thread_per_row", "02_warp_per_row"),
+    "log_softmax": ("01_thread_per_row", "02_warp_per_row", "03_block_per_row", "04_online", "05_registers"),
     "matmul": (
         "01_naive", "02_coalesced", "03_shared_tile", "04_register_column", "05_register_tile", "06_vector_loads",
         "07_warp_tile", "08_mma",

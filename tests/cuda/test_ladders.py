@@ -7,13 +7,12 @@ import numpy as np
 import pytest
 
 import handgrad
-from handgrad.kernels.cuda import softmax_05_registers
 from handgrad.kernels.cuda.ladders import LADDERS, rung
 from handgrad.kernels.cuda.on_cpu.kernel import running
 
 RUNGS = [(operation, name) for operation, names in LADDERS.items() for name in names]
 FOLDER = Path(handgrad.__path__[0], "kernels", "cuda")
-every_rung = pytest.mark.parametrize(("operation", "name"), RUNGS, ids="_".join)
+every_rung = pytest.mark.parametrize(("operation", "name"), RUNGS, ids=["_".join(r) for r in RUNGS])
 
 
 @every_rung
@@ -29,9 +28,10 @@ def test_a_rung_touches_nothing_outside_of_its_arrays(operation, name, trial):
             trial(operation, rung(operation, name), size)
 
 
-def test_rows_longer_than_the_registers_hold(trial):
+@pytest.mark.parametrize("operation", ["softmax", "log_softmax"])
+def test_rows_longer_than_the_registers_hold(operation, trial):
     for length in (4096, 4097):
-        trial("softmax", softmax_05_registers, (2, length))
+        trial(operation, rung(operation, "05_registers"), (2, length))
 
 
 @pytest.mark.parametrize("name", LADDERS["softmax"])
@@ -42,6 +42,18 @@ def test_softmax_of_infinities_and_nan(name):
     np.testing.assert_allclose(y[0], e / e.sum(), rtol=1e-6)
     assert np.isnan(y[1]).all() and np.isnan(y[2]).all()
     assert np.isnan(y[3, 1])
+
+
+@pytest.mark.parametrize("name", LADDERS["log_softmax"])
+def test_log_softmax_of_infinities_and_nan(name):
+    x = np.array([[0, -np.inf, 1, 2], [np.nan, 0, 1, 2], [-np.inf] * 4, [0, np.inf, 1, 2], [0, 300, 1, 2]], np.float32)
+    pair = rung("log_softmax", name)
+    y, _ = pair.forward(x)
+    np.testing.assert_allclose(y[0], x[0] - np.log(1 + np.exp(1) + np.exp(2)), rtol=1e-6)
+    assert np.isnan(y[1:4]).all()
+    assert (y[4] == [-300, 0, -299, -298]).all()  # the logarithm of a softmax would have -infinity here
+    (dx,) = pair.vjp(np.ones_like(y), y, x, residuals=None, wanted=(True,), into=(None,))
+    assert dx[0, 1] == 1 and np.isnan(dx[1:4]).all() and (dx[4] == [1, -3, 1, 1]).all()
 
 
 @every_rung
