@@ -8,14 +8,16 @@ from types import ModuleType
 LADDERS: dict[str, tuple[str, ...]] = {
     "add": ("01_vector_loads",),
     "add_layer_norm": ("01_warp_per_row",),
+    "attention": ("01_three_kernels", "02_online"),
     "bias_gelu": ("01_slabs",),
+    "cross_entropy": ("01_warp_per_row", "02_block_online"),
     "dropout": ("01_elementwise", "02_vector_loads"),
     "dropout_add": ("01_word_per_thread", "02_block_per_thread"),
     "embedding": ("01_naive", "02_sorted"),
-    "attention": ("01_three_kernels", "02_online"),
     "gelu": ("01_elementwise", "02_vector_loads"),
     "gelu_erf": ("01_vector_loads",),
     "layer_norm": ("01_thread_per_row", "02_warp_per_row"),
+    "log_softmax": ("01_thread_per_row", "02_warp_per_row", "03_block_per_row", "04_online", "05_registers"),
     "lstm": ("01_steps", "02_persistent"),
     "matmul": (
         "01_naive", "02_coalesced", "03_shared_tile", "04_register_column", "05_register_tile", "06_vector_loads",

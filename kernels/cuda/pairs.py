@@ -124,6 +124,27 @@ class Rows:
 
 
 @dataclass(frozen=True)
+class UpTo:
+    """`short` for rows of up to `longest` numbers, `long` for the others."""
+
+    longest: int
+    short: Rows
+    long: Rows
+
+    def accepts(self, x: Any, *, axis: int = -1) -> bool:
+        return self.short.accepts(x, axis=axis)
+
+    def forward(self, x: Any, *, axis: int = -1) -> tuple[Any, None]:
+        return self._pair(x).forward(x, axis=axis)
+
+    def vjp(self, dy: Any, y: Any, x: Any, *, residuals: None, wanted: Any, into: Any, axis: int = -1) -> tuple:
+        return self._pair(y).vjp(dy, y, x, residuals=residuals, wanted=wanted, into=into, axis=axis)
+
+    def _pair(self, rows: Any) -> Rows:
+        return self.short if rows.shape[-1] <= self.longest else self.long
+
+
+@dataclass(frozen=True)
 class Elementwise:
     """forward_kernel(y, x, n) and vjp_kernel(dx, dy, x, n), or y in place of x where `reads` says so; a block of `threads` is
     for `each` elements a thread.

@@ -59,6 +59,22 @@ def softmax(dy: Any, x: Any) -> tuple[Any, tuple[Any, ...]]:
     return y, (y * (dy - (dy * y).sum(-1, keepdims=True)),)
 
 
+def log_softmax(dy: Any, x: Any) -> tuple[Any, tuple[Any, ...]]:
+    shifted = x - x.max(-1, keepdims=True, initial=-np.inf)
+    y = shifted - np.log(np.exp(shifted).sum(-1, keepdims=True))
+    return y, (dy - np.exp(y) * dy.sum(-1, keepdims=True),)
+
+
+def cross_entropy(dy: Any, logits: Any, targets: Any, *, ignore_index: Any = None, label_smoothing: float = 0.0) -> Any:
+    R, V = logits.shape
+    log_p = log_softmax(np.zeros(V), logits)[0]
+    counts = np.ones(R, bool) if ignore_index is None else targets != ignore_index
+    q = np.full((R, V), label_smoothing / V)
+    q[counts, targets[counts]] += 1 - label_smoothing
+    share = counts[:, None] / max(counts.sum(), 1)
+    return -(share * q * log_p).sum(), (dy * share * (np.exp(log_p) - q), None)
+
+
 def layer_norm(dy: Any, x: Any, weight: Any, bias: Any) -> tuple[Any, tuple[Any, ...]]:
     n = max(x.shape[-1], 1)
     c = x - x.sum(-1, keepdims=True) / n
@@ -121,9 +137,15 @@ def multiply(dy: Any, x1: Any, x2: Any) -> tuple[Any, tuple[Any, ...]]:
 DEFINITIONS: dict[str, Callable[..., Any]] = {
     f.__name__: f
     for f in (
-        matmul, softmax, layer_norm, rms_norm, gelu, bias_gelu, silu, sigmoid, relu, gelu_erf, swiglu, add, multiply,
+        matmul, softmax, log_softmax, cross_entropy, layer_norm, rms_norm, gelu, bias_gelu, silu, sigmoid, relu, gelu_erf,
+        swiglu, add, multiply,
     )
 }  # fmt: skip
+
+PARAMETERS: dict[str, tuple[dict[str, Any], ...]] = {
+    "cross_entropy": ({}, {"ignore_index": 2}, {"ignore_index": -100, "label_smoothing": 0.2})
+}
+"""With which a trial runs; elsewhere there are none."""
 
 
 def inputs(operation: str, size: tuple[int, ...], rng: np.random.Generator) -> tuple[np.ndarray, ...]:
@@ -138,8 +160,9 @@ def inputs(operation: str, size: tuple[int, ...], rng: np.random.Generator) -> t
     x = normal(*size)
     if operation in ("swiglu", "add", "multiply"):
         return x, normal(*size)
-    if operation == "softmax":
-        return (x * 4 + rng.choice(np.float32([-200, 0, 200]), (size[0], 1)),)
+    if operation in ("softmax", "log_softmax", "cross_entropy"):
+        scores = x * 4 + rng.choice(np.float32([-200, 0, 200]), (size[0], 1))
+        return (scores, rng.integers(size[1], size=size[0])) if operation == "cross_entropy" else (scores,)
     vectors = {"layer_norm": 2, "rms_norm": 1, "bias_gelu": 1}.get(operation, 0)
     return (x * 2 + (vectors > 1), *(normal(size[1]) for _ in range(vectors)))
 
@@ -167,27 +190,41 @@ def trial() -> Callable[[str, Any, tuple[int, ...], int], None]:
         multiple = getattr(pair, "MULTIPLE", 1)
         size = (size[0], *(-(-n // multiple) * multiple for n in size[1:]))
         for dtype in getattr(pair, "PRODUCTS", ("float32",)):
-            once(operation, pair, size, np.dtype(dtype), hasattr(pair, "PRODUCTS"), seed)
+            for params in PARAMETERS.get(operation, ({},)):
+                once(operation, pair, size, params, np.dtype(dtype), hasattr(pair, "PRODUCTS"), seed)
 
-    def once(operation: str, pair: Any, size: tuple[int, ...], dtype: Any, short: bool, seed: int) -> None:
+    def once(
+        operation: str, pair: Any, size: tuple[int, ...], params: dict[str, Any], dtype: Any, short: bool, seed: int
+    ) -> None:
         rng = np.random.default_rng([seed, *size])
 
         def given(a: np.ndarray) -> np.ndarray:
+            if a.dtype.kind == "i":
+                return a
             return (a.astype(ml_dtypes.bfloat16) if short else a).astype(dtype)
 
         xs = tuple(map(given, inputs(operation, size, rng)))
-        assert pair.accepts(*xs)
-        y, residuals = pair.forward(*xs)
-        dy = given(rng.standard_normal(y.shape).astype(np.float32))
+        for x in xs:
+            if x.dtype.kind == "i" and "ignore_index" in params:
+                x[::3] = params["ignore_index"]
+        assert pair.accepts(*xs, **params)
+        y, residuals = pair.forward(*xs, **params)
+        dy = given(np.asarray(rng.standard_normal(y.shape), np.float32))
         nothing = (None,) * len(xs)
-        grads = pair.vjp(dy, y, *xs, residuals=residuals, wanted=(True,) * len(xs), into=nothing)
+        grads = pair.vjp(dy, y, *xs, residuals=residuals, wanted=(True,) * len(xs), into=nothing, **params)
         with np.errstate(all="ignore"):
-            want_y, want_grads = DEFINITIONS[operation](*(a.astype(np.float64) for a in (dy, *xs)))
+            wide = (a if a.dtype.kind == "i" else a.astype(np.float64) for a in (dy, *xs))
+            want_y, want_grads = DEFINITIONS[operation](*wide, **params)
         length = max(size, default=1) or 1
-        assert y.dtype == dtype and all(grad.dtype == dtype for grad in grads)
-        hold(y, want_y, length, 1.0, "y")
+        divisor = size[0] if operation == "cross_entropy" else 1  # a mean over rows has slopes as small
+        assert y.dtype == dtype
+        hold(y, np.asarray(want_y), length, 1.0, "y")
         for k, (grad, want) in enumerate(zip(grads, want_grads, strict=True)):
-            hold(grad, want, length, 8.0, f"the gradient of input {k}")
+            if want is None:
+                assert grad is None
+                continue
+            assert grad.dtype == dtype
+            hold(grad, want, length, 8.0 / divisor, f"the gradient of input {k}")
 
     return run
 
@@ -197,7 +234,8 @@ def sizes() -> SimpleNamespace:
     """Sizes that meet every edge: nothing, one, tails of 4, 32 and of each tile, and more than one block."""
     products = [(0, 3, 4), (3, 0, 5), (1, 1, 1), (5, 33, 2), (33, 8, 36), (65, 20, 70), (131, 17, 129), (16, 104, 136)]
     rows = [(0, 3), (2, 0), (1, 1), (3, 5), (130, 33), (7, 64), (70, 100), (3, 1031), (2, 516)]
-    return SimpleNamespace(of=lambda operation: products if operation == "matmul" else rows)
+    losses = [(1, 1), (3, 5), (2, 2), (7, 64), (9, 33), (260, 3), (4, 1031)]
+    return SimpleNamespace(of=lambda operation: {"matmul": products, "cross_entropy": losses}.get(operation, rows))
 
 
 @pytest.fixture

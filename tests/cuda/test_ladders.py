@@ -7,7 +7,6 @@ import numpy as np
 import pytest
 
 import handgrad
-from handgrad.kernels.cuda import softmax_05_registers
 from handgrad.kernels.cuda.ladders import LADDERS, NO_ROWS, rung
 from handgrad.kernels.cuda.on_cpu.kernel import running
 
@@ -15,8 +14,8 @@ FOLDER = Path(handgrad.__path__[0], "kernels", "cuda")
 RUNGS = [(operation, name) for operation, names in {**LADDERS, **NO_ROWS}.items() for name in names]
 SIMPLE = [r for r in RUNGS if r[0] in LADDERS and not Path(__file__).with_name(f"test_{r[0]}.py").exists()]
 """Arrays of one type and no parameters. The others have a file of tests of their own."""
-every_rung = pytest.mark.parametrize(("operation", "name"), RUNGS, ids="_".join)
-every_simple_rung = pytest.mark.parametrize(("operation", "name"), SIMPLE, ids="_".join)
+every_rung = pytest.mark.parametrize(("operation", "name"), RUNGS, ids=["_".join(r) for r in RUNGS])
+every_simple_rung = pytest.mark.parametrize(("operation", "name"), SIMPLE, ids=["_".join(r) for r in SIMPLE])
 
 
 @every_simple_rung
@@ -32,9 +31,10 @@ def test_a_rung_touches_nothing_outside_of_its_arrays(operation, name, trial):
             trial(operation, rung(operation, name), size)
 
 
-def test_rows_longer_than_the_registers_hold(trial):
+@pytest.mark.parametrize("operation", ["softmax", "log_softmax"])
+def test_rows_longer_than_the_registers_hold(operation, trial):
     for length in (4096, 4097):
-        trial("softmax", softmax_05_registers, (2, length))
+        trial(operation, rung(operation, "05_registers"), (2, length))
 
 
 @pytest.mark.parametrize("name", LADDERS["softmax"])
@@ -53,6 +53,18 @@ def test_relu_of_nan_and_an_infinite_cotangent_where_it_is_shut(name):
     y, _ = rung("relu", name).forward(x)
     (dx,) = rung("relu", name).vjp(dy, y, x, residuals=None, wanted=(True,), into=(None,))
     assert np.array_equal(y, [0, np.nan, 2, 0, 0], equal_nan=True) and np.array_equal(dx, [0, 1, np.inf, 0, 0])
+
+
+@pytest.mark.parametrize("name", LADDERS["log_softmax"])
+def test_log_softmax_of_infinities_and_nan(name):
+    x = np.array([[0, -np.inf, 1, 2], [np.nan, 0, 1, 2], [-np.inf] * 4, [0, np.inf, 1, 2], [0, 300, 1, 2]], np.float32)
+    pair = rung("log_softmax", name)
+    y, _ = pair.forward(x)
+    np.testing.assert_allclose(y[0], x[0] - np.log(1 + np.exp(1) + np.exp(2)), rtol=1e-6)
+    assert np.isnan(y[1:4]).all()
+    assert (y[4] == [-300, 0, -299, -298]).all()  # the logarithm of a softmax would have -infinity here
+    (dx,) = pair.vjp(np.ones_like(y), y, x, residuals=None, wanted=(True,), into=(None,))
+    assert dx[0, 1] == 1 and np.isnan(dx[1:4]).all() and (dx[4] == [1, -3, 1, 1]).all()
 
 
 @every_rung

@@ -19,7 +19,7 @@ FOLDER = Path(handgrad.__path__[0], "kernels", "cuda")
 MISTAKES = {
     "barrier": (r"__syncthreads\(\);", ""),
     "early end": (r"if \([^;{}]*?(?:>=|\|\|)[^;{}]*?\) (?:return|break);", ""),
-    "bound": (r"(?<![;(] )\b(?:[a-z]\w*|\w+ \+ \w+(?: \+ \w+)?) < [KMNRC]\b(?!; )", "true"),
+    "bound": (r"(?<![;(] )\b(?:[a-z]\w*|\w+ \+ \w+(?: \+ \w+)?) < [KMNRCV]\b(?!; )", "true"),
     "last block": (r"min\(R, first \+ SLAB\)", "first + SLAB"),
     "alignment": (r"\b(?:N|columns) % (?:4|EACH) == 0", "true"),
     "tail of four": (r"i \+ 4 <= n", "i < n"),
@@ -31,7 +31,23 @@ MISTAKES = {
     "butterfly": (r"away > 0;", "away > 1;"),
     "rescale": (r"total \* expf\(m - larger\)|other_total \* expf\(other_m - larger\)", "total"),
     "shift": (r"expf\((x\[j\]|held\[i\]\.[xyzw]) - (?:m|larger)\)", r"expf(\1)"),
+    "shift of a logarithm": (r"(x\[j\]|held\[i\]\.[xyzw]) - m(?=\) - |, h|\);\n    total)", r"\1"),
+    "logarithm of the sum": (r"- log_total", ""),
+    "ignored row": (r"target == IGNORED", "false"),
+    "head of a row": (r"\(4 - first % 4\) % 4", "0"),
+    "tail of a row": (r"V - \(V - head\) % 4", "V"),
+    "last warp": (r"w = 1; w < WARPS;", "w = 1; w < WARPS - 1;"),
+    "raise": (r"(s\.total|s\.below) (?:\* expf\(s\.m - larger\)|\+ s\.n \* \(larger - s\.m\))", r"\1"),
+    "numbers met": (r"s\.n \+= 4;|a\.n \+ b\.n", ""),
+    "shift of a logit": (r"expf\((x(?:\.[xyzw])?) - (?:m|larger)\)", r"expf(\1)"),
+    "target": (r"j(?: \+ \d)? == target|(?<=, )t == target|tail \+ t == target", "false"),
+    "smoothing": (r"\(1\.0f - smoothing\) \*|smoothing / V \*|- all\b", ""),
+    "mean": (r" / count;", ";"),
+    "exponential of y": (r"expf\((?:y\[j\]|p\[i\]\.[xyzw])\) \* total", "total"),
 }
+
+PLANTED = {"log_softmax": {"barrier", "shift of a logarithm", "logarithm of the sum", "exponential of y"}}
+"""Where not every kind is planted: the walks of log_softmax are softmax's, and so are their mistakes."""
 
 HARMLESS = {}
 """(stem, mistake, which one): why it cannot be caught."""
@@ -39,8 +55,12 @@ HARMLESS = {}
 
 def mutants(stem: str, text: str) -> list[tuple[str, str, int]]:
     code = re.sub(r"//[^\n]*", lambda m: " " * len(m[0]), text)
+    kinds = PLANTED.get(RUNGS[stem][0], set(MISTAKES))
     return [
-        (stem, kind, k) for kind, (pattern, _) in MISTAKES.items() for k, _ in enumerate(re.finditer(pattern, code))
+        (stem, kind, k)
+        for kind, (pattern, _) in MISTAKES.items()
+        if kind in kinds
+        for k, _ in enumerate(re.finditer(pattern, code))
     ]
 
 
