@@ -141,8 +141,9 @@ def check_rung(op: Op, launcher: Any, name: str, seed: int) -> Report:
     """
     report, dtype = Report(op.name, seed), _dtype(launcher)
     pair = Narrow(launcher, dtype)
-    subject = of_kernel(op, pair, name)
-    for number, sample in enumerate(_samples(op, pair, seed)):
+    subject, samples = of_kernel(op, pair, name), list(_samples(op, pair, seed))
+    promised = [sample for sample in samples if sample.why == "random"] or samples[-1:]  # it may take no small ones
+    for number, sample in enumerate(samples):
         rng = np.random.default_rng([seed, number])
         repeat = f"handgrad check --backend {BACKEND} {op.name}"
         wide = Case(subject, sample.inputs, dict(sample.params), rng, report, f"{repeat}: {sample.why}")
@@ -150,7 +151,7 @@ def check_rung(op: Op, launcher: Any, name: str, seed: int) -> Report:
             if number == 0:
                 stack.enter_context(running(("forward",), sanitize=True))
             kernels.agreement(wide, dtype)
-            if sample.why == "random":
+            if any(sample is other for other in promised):
                 narrow = Case(subject, wide.at(dtype), dict(sample.params), rng, report, wide.repeat)
                 for check in PROMISES:
                     check(narrow)

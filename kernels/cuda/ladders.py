@@ -14,7 +14,7 @@ LADDERS: dict[str, tuple[str, ...]] = {
     ),
     "rms_norm": ("01_warp_per_row",),
     "silu": ("01_elementwise",),
-    "softmax": ("01_thread_per_row", "02_warp_per_row", "03_block_per_row", "04_online", "05_registers"),
+    "softmax": ("01_thread_per_row", "02_warp_per_row", "03_block_per_row", "04_online", "05_registers", "06_cluster"),
 }  # fmt: skip
 
 
