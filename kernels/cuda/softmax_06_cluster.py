@@ -1,5 +1,5 @@
-"""Launches softmax_06_cluster.cu: eight blocks for each row of more than 32768 numbers; shorter rows, and longer ones than eight
-blocks can hold, are rung 05's.
+"""Launches softmax_06_cluster.cu: eight blocks for each row of more than 32768 numbers; shorter rows, and those that are longer
+than eight blocks can hold, are rung 05's.
 """
 
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""The rungs for sm_90a on their own sizes, and mistakes planted in them, one at a time, which those sizes and the schedules catch."""
+"""The rungs for sm_90a on sizes of their own, and mistakes planted in them, one at a time, which must be caught."""
 
 import ctypes
 import re
