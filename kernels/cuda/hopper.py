@@ -36,10 +36,10 @@ class HopperKernel(Kernel):
             nvrtc.compileProgram(program, options)
         except nvrtc.NVRTCError as refused:
             raise RuntimeError(f"{self.path.name}: {nvrtc.getProgramLog(program)}") from refused
-        with tempfile.TemporaryDirectory() as folder:
-            binary = Path(folder, f"{self.path.stem}.cubin")
-            binary.write_bytes(nvrtc.getCUBIN(program))
-            return cupy.RawModule(path=str(binary)).get_function(self.name)
+        self._folder = tempfile.TemporaryDirectory()  # as long as the kernel: CuPy reads it again for another device
+        binary = Path(self._folder.name, f"{self.path.stem}.cubin")
+        binary.write_bytes(nvrtc.getCUBIN(program))
+        return cupy.RawModule(path=str(binary)).get_function(self.name)
 
     def on_gpu(self, grid: Sequence[int], block: Sequence[int], args: Sequence[Any], shared_mem: int) -> None:
         given = [_encoded(a) if isinstance(a, TensorMap) else a for a in args]
@@ -56,9 +56,15 @@ def _headers(cupy: Any) -> list[Path]:
 
 
 def _encoded(tensor_map: TensorMap) -> np.ndarray:
-    """The driver's 128 bytes, as the one value that CuPy passes to a kernel. Raises RuntimeError where it refuses."""
+    """The driver's 128 bytes, as the one value that CuPy passes to a kernel.
+
+    Raises TypeError for another type than bfloat16, RuntimeError where the driver refuses.
+    """
     matrix = tensor_map.array
-    encoded = np.zeros((), np.dtype((np.void, 128)))
+    if matrix.dtype.name != "bfloat16":
+        raise TypeError(f"a tensor map is of bfloat16 on a GPU, but this matrix is of {matrix.dtype.name}")
+    room = np.zeros(192, np.uint8)
+    encoded = room[-room.ctypes.data % 64 :][:128].view(np.dtype((np.void, 128))).reshape(())  # at a multiple of 64
     rank = matrix.ndim
     error = ctypes.CDLL("libcuda.so.1").cuTensorMapEncodeTiled(
         ctypes.c_void_p(encoded.ctypes.data),
@@ -110,7 +116,7 @@ class Panels:
         return forward, left, right
 
     def accepts(self, x1: Any, x2: Any) -> bool:
-        """Rows are multiples of 16 bytes, and no operand is longer than an int counts."""
+        """bfloat16 matrices whose rows are multiples of 16 bytes."""
         return (
             x1.dtype.name == x2.dtype.name == "bfloat16"
             and x1.ndim == x2.ndim == 2

@@ -4,6 +4,7 @@ import ctypes
 import re
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import ml_dtypes
@@ -11,9 +12,10 @@ import numpy as np
 import pytest
 
 import handgrad
-from handgrad.kernels.cuda import launch, softmax_06_cluster
+from handgrad.kernels.cuda import hopper, launch, softmax_06_cluster
 from handgrad.kernels.cuda.ladders import LADDERS, rung
 from handgrad.kernels.cuda.on_cpu.kernel import Kernel, KernelError
+from handgrad.kernels.cuda.on_cpu.tensor_map import TensorMap
 
 FOLDER = Path(handgrad.__path__[0], "kernels", "cuda")
 PRODUCTS = {f"matmul_{name}": rung("matmul", name) for name in LADDERS["matmul"] if name >= "09"}
@@ -53,8 +55,7 @@ def test_only_the_wanted_gradients_are_made():
 
 
 def test_operands_that_are_views():
-    x = np.arange(16 * 24, dtype=np.float32).reshape(16, 24).astype(ml_dtypes.bfloat16) / np.float32(64)
-    x = x.astype(ml_dtypes.bfloat16)
+    x = (np.arange(16 * 24).reshape(16, 24) / 64).astype(ml_dtypes.bfloat16)
     y, _ = PAIRS["matmul_10_tma"].forward(x.T[::-1], x[:, ::-1])
     want = x.T[::-1].astype(np.float64) @ x[:, ::-1].astype(np.float64)
     assert np.max(np.abs(y.astype(np.float64) - want)) <= 2.0**-8 * np.max(np.abs(want))
@@ -80,6 +81,30 @@ def test_a_long_row_of_infinities_and_nan():
     y, _ = softmax_06_cluster.production.forward(x)
     np.testing.assert_allclose(y[0], [0] * 60 + [0.25] * 4, rtol=1e-6)
     assert np.isnan(y[1:3]).all() and np.isnan(y[3, 9])
+
+
+def test_what_the_driver_is_asked_for(monkeypatch):
+    """The arguments of cuTensorMapEncodeTiled; a driver is not needed for that."""
+    asked = []
+
+    def encode(room, *numbers):
+        ctypes.memset(room, 0xAB, 128)
+        asked.extend([room.value % 64, *(list(n) if isinstance(n, ctypes.Array) else n for n in numbers)])
+        return 0
+
+    monkeypatch.setattr(ctypes, "CDLL", lambda name: SimpleNamespace(cuTensorMapEncodeTiled=encode))
+    on_gpu = SimpleNamespace(
+        shape=(100, 72), strides=(144, 2), ndim=2, size=7200, dtype=np.dtype(ml_dtypes.bfloat16),
+        flags=SimpleNamespace(c_contiguous=True), data=SimpleNamespace(ptr=4096),
+    )  # fmt: skip
+    encoded = hopper._encoded(TensorMap(on_gpu, (64, 32)))
+    assert encoded.shape == () and encoded.tobytes() == b"\xab" * 128
+    assert asked.pop(3).value == 4096
+    assert asked[:5] == [0, 9, 2, [72, 100], [144, 0]]  # a multiple of 64, bfloat16, rank, sizes, bytes from row to row
+    assert asked[5:] == [[64, 32], [1, 1], 0, 3, 3, 0]  # box, every number, no interleaving, swizzle, L2, zeros beyond
+    on_gpu.dtype = np.dtype(np.uint16)
+    with pytest.raises(TypeError, match="of bfloat16 on a GPU, but this matrix is of uint16"):
+        hopper._encoded(TensorMap(on_gpu, (64, 32)))
 
 
 # ---- mistakes
