@@ -11,13 +11,11 @@ from importlib import import_module, util
 from pathlib import Path
 from typing import Any
 
-import ml_dtypes
 import numpy as np
 
 from .launch import Kernel, blocks, empty, laid, multiprocessors
 from .on_cpu.tensor_map import TensorMap
 
-BFLOAT16 = np.dtype(ml_dtypes.bfloat16)
 BFLOAT16_IN_A_MAP, SWIZZLE_128, PROMOTE_256 = 9, 3, 3
 """Numbers of the driver's enumerations (cuda.h): CU_TENSOR_MAP_DATA_TYPE_BFLOAT16, CU_TENSOR_MAP_SWIZZLE_128B,
 CU_TENSOR_MAP_L2_PROMOTION_L2_256B. No interleaving and zeros beyond the edges are 0."""

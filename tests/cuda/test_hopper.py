@@ -355,7 +355,7 @@ def test_an_arrival_at_the_other_block():
     cluster_sync();
     *cluster_map(s + i, cluster_rank() ^ 1) = 10 * cluster_rank() + i;
     mbarrier_arrive_at(b, cluster_rank() ^ 1);
-    mbarrier_wait(b, 0);
+    mbarrier_wait_cluster(b, 0);
     y[32 * blockIdx.x + i] = s[31 - i];
     cluster_sync();"""
     y = integers(body, 64, (2,), cluster=2).reshape(2, 32)

@@ -111,7 +111,7 @@ def test_what_the_driver_is_asked_for(monkeypatch):
 
 MISTAKES = {
     "no barrier": (r"(?:__syncthreads|cluster_sync)\(\);", None),
-    "no wait for a stage": (r"mbarrier_wait\(&(?:full|empty)\[s\], [^;]*\);", None),
+    "no wait for a stage": (r"mbarrier_wait(?:_cluster)?\(&(?:full|empty)\[s\], [^;]*\);", None),
     "no arrival": (r"if \(lane (?:== 0|< TOGETHER)\) mbarrier_arrive[^;]*;", None),
     "no commit": (r"wgmma_commit\(\);", None),
     "no fence of wgmma": (r"wgmma_fence\(sums\);", None),
