@@ -148,16 +148,17 @@ def check_rung(op: Op, launcher: Any, name: str, seed: int, repeat: str = "") ->
     """
     report, dtype = Report(op.name, seed), _dtype(launcher)
     pair = Narrow(launcher, dtype)
-    subject = of_kernel(op, pair, name)
+    subject, samples = of_kernel(op, pair, name), list(_samples(op, pair, seed))
+    promised = [sample for sample in samples if sample.why == "random"] or samples[-1:]  # it may take no small ones
     repeat = repeat or f"handgrad check --backend {BACKEND} {op.name}"
-    for number, sample in enumerate(_samples(op, pair, seed)):
+    for number, sample in enumerate(samples):
         rng = np.random.default_rng([seed, number])
         wide = Case(subject, sample.inputs, dict(sample.params), rng, report, f"{repeat}: {sample.why}")
         with np.errstate(all="ignore"), ExitStack() as stack:
             if number == 0:
                 stack.enter_context(running(("forward", "reverse"), sanitize=True))
             kernels.agreement(wide, dtype)
-            if sample.why == "random":
+            if any(sample is other for other in promised):
                 narrow = Case(subject, wide.at(dtype), dict(sample.params), rng, report, wide.repeat)
                 for check in PROMISES:
                     check(narrow)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import ml_dtypes
 import numpy as np
 
 from ..device import host, is_array
@@ -26,9 +27,19 @@ def as_array(a: Any) -> np.ndarray:
     return np.asarray(a)
 
 
+def is_float_type(dtype: Any) -> bool:
+    """bfloat16 too, which NumPy knows as bytes without a meaning."""
+    return np.dtype(dtype).kind == "f" or dtype == ml_dtypes.bfloat16
+
+
+def eps_of(dtype: Any) -> float:
+    """The distance from 1 to the next number of that type."""
+    return float(ml_dtypes.finfo(dtype).eps)
+
+
 def is_float(a: Any) -> bool:
     """Whether `a` is a floating point array: what a derivative can be taken by (a Python number is not)."""
-    return isinstance(a, (np.ndarray, np.floating)) and a.dtype.kind == "f"
+    return isinstance(a, (np.ndarray, np.floating)) and is_float_type(a.dtype)
 
 
 def cast(a: Any, dtype: Any) -> Any:

@@ -7,7 +7,7 @@ from typing import Any, NoReturn
 
 import numpy as np
 
-from .arrays import as_array, cast, difference, is_float, largest, random_like
+from .arrays import as_array, cast, difference, eps_of, is_float, is_float_type, largest, random_like
 from .report import CheckError, Inconclusive, Report
 from .subject import Subject
 
@@ -75,10 +75,10 @@ class Case:
         """
         limits = []
         for k, result in enumerate(results):
-            if result is None or result.dtype.kind != "f":
+            if result is None or not is_float_type(result.dtype):
                 limits.append(0.0)
                 continue
-            eps = float(np.finfo(result.dtype).eps)
+            eps = eps_of(result.dtype)
             with np.errstate(all="ignore"):
                 spread = max((largest(np.abs(m[k] - result)) for m in moves), default=0.0)
             limits.append(self.tolerance * eps * largest(result) + 8 * spread)

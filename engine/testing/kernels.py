@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from .arrays import JITTERS, as_array, cast, jitter, largest, unseen
+from .arrays import JITTERS, as_array, cast, eps_of, jitter, largest, unseen
 from .case import Case
 from .subject import frozen, of_row, unread
 
@@ -30,7 +30,7 @@ def agreement(case: Case, dtype: Any, xs: tuple[Any, ...] | None = None, jitters
     if pair is not None and not pair.accepts(*xs, **params):
         case.report.skip(check, "the kernel does not accept these arrays")
         return
-    eps = float(np.finfo(dtype).eps)
+    eps = eps_of(dtype)
     exact = tuple(cast(x, np.longdouble) for x in xs)
     ys = row.forward(exact, params)
     again = [row.forward(tuple(jitter(x, eps, case.rng) for x in exact), params) for _ in range(jitters)]
@@ -151,7 +151,7 @@ def _lent(case: Case, i: int, dx: Any, add: bool, strided: bool, call: Any, noth
         case.fail("into", f"the vjp wrote outside the buffer that it was lent for {name}")
     how = "added to what it held" if add else "written over what it held"
     want = base + dx if add else dx
-    allowed = case.limit([dx], [])[0] + 4 * float(np.finfo(dx.dtype).eps) * float(np.max(np.abs(want), initial=0))
+    allowed = case.limit([dx], [])[0] + 4 * eps_of(dx.dtype) * float(np.max(np.abs(want), initial=0))
     if got is buffer:
         case.compare("into", f"the buffer lent for {name}, {how},", buffer, want, allowed)
     else:

@@ -44,6 +44,16 @@ __device__ inline void mbarrier_wait(Mbarrier* b, unsigned parity) {  // until t
                   : "memory");
   while (!ended);
 }
+// The same where other blocks of the cluster arrive: what they did before is then known here.
+__device__ inline void mbarrier_wait_cluster(Mbarrier* b, unsigned parity) {
+  unsigned ended;
+  do asm volatile("{ .reg .pred ended; mbarrier.try_wait.parity.acquire.cluster.shared::cta.b64 ended, [%1], %2;"
+                  " selp.u32 %0, 1, 0, ended; }"
+                  : "=r"(ended)
+                  : "r"(shared_address(b)), "r"(parity)
+                  : "memory");
+  while (!ended);
+}
 
 // ---- TMA: one thread asks for a box of a matrix; its bytes arrive at the mbarrier. x counts along a row, y counts rows.
 

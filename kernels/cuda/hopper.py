@@ -4,13 +4,10 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-import ml_dtypes
 import numpy as np
 
 from .launch import Kernel, blocks, empty, hopper, laid, multiprocessors
 from .on_cpu.tensor_map import TensorMap
-
-BFLOAT16 = np.dtype(ml_dtypes.bfloat16)
 
 PANEL = (64, 64)
 """What one load copies of a matrix of 16-bit numbers: rows of 128 bytes, which is what is swizzled."""

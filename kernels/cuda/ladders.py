@@ -29,7 +29,9 @@ LADDERS: dict[str, tuple[str, ...]] = {
     "rotary_embedding": ("01_thread_per_pair", "02_tables"),
     "sigmoid": ("01_vector_loads",),
     "silu": ("01_elementwise",),
-    "softmax": ("01_thread_per_row", "02_warp_per_row", "03_block_per_row", "04_online", "05_registers"),
+    "softmax": (
+        "01_thread_per_row", "02_warp_per_row", "03_block_per_row", "04_online", "05_registers", "06_cluster",
+    ),
     "swiglu": ("01_vector_loads",),
 }  # fmt: skip
 

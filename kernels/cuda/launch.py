@@ -117,7 +117,7 @@ def blocks(work: int, each: int) -> int:
 
 
 def multiprocessors(like: Any) -> int:
-    """Of the GPU of `like`: so many blocks can stay there. On the CPU few, so that each has several things to do."""
+    """How many blocks that stay find room on the GPU of `like`. On the CPU few, so that each has several things to do."""
     return 2 if namespace(like) is np else int(like.device.attributes["MultiProcessorCount"])
 
 

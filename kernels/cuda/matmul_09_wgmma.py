@@ -1,8 +1,8 @@
 """Launches matmul_09_wgmma.cu: two warpgroups for each tile of 128 x 128."""
 
-from .hopper import BFLOAT16, Panels
+from .hopper import Panels
 
-CHECKED = BFLOAT16
+CHECKED = "bfloat16"
 """The only type that it takes."""
 PRODUCTS = {"bfloat16": Panels(__file__, "09_wgmma", (128, 128), 256, 2 * 4 * 8192 + 1024, maps=False)}
 """shared_mem: two stages of 2 + 2 panels of 8 KB; 1024 bytes to begin at a multiple of as many."""

@@ -60,7 +60,6 @@ __device__ void product(__nv_bfloat16* c, const TensorMap& a, const TensorMap& b
   for (int t = 0; t < tiles; t++) {
     const int s = t % STAGES;
     if (threadIdx.x == 0 && t + STAGES - 1 < tiles) load(t + STAGES - 1);  // where tile t - 1 was
-    __syncwarp();
     mbarrier_wait(&full[s], t / STAGES & 1);
     const unsigned char* tile_a = stages + s * STAGE + warpgroup * PANEL;
     const unsigned char* tile_b = stages + s * STAGE + ROWS / 64 * PANEL;

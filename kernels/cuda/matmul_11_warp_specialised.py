@@ -1,8 +1,8 @@
 """Launches matmul_11_warp_specialised.cu: as many blocks as there are multiprocessors, which make tiles of 128 x 256."""
 
-from .hopper import BFLOAT16, Panels
+from .hopper import Panels
 
-CHECKED = BFLOAT16
+CHECKED = "bfloat16"
 """The only type that it takes."""
 SHARED = 4 * (2 + 4) * 8192 + 64 + 1024
 """Bytes: four stages of 2 + 4 panels of 8 KB, two mbarriers each; 1024 to begin at a multiple of as many."""

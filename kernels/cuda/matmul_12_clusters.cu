@@ -65,8 +65,8 @@ __device__ void product(__nv_bfloat16* c, const TensorMap& a, const TensorMap& b
         const int s = n % STAGES;
         unsigned char* tile_a = stages + s * STAGE;
         unsigned char* half_of_b = tile_a + (ROWS + rank * COLUMNS / TOGETHER) / 64 * PANEL;
-        mbarrier_wait(&empty[s], n / STAGES + 1 & 1);  // the first time round, the phase before phase 0 counts as ended
-        mbarrier_arrive_expecting(&full[s], STAGE);    // the other half of b too
+        mbarrier_wait_cluster(&empty[s], n / STAGES + 1 & 1);  // the first time round, as if a phase before 0 had ended
+        mbarrier_arrive_expecting(&full[s], STAGE);            // the other half of b too
         load_panels<A_ALONG_K>(tile_a, a, row0, t * DEPTH, ROWS, 1 << rank, &full[s]);
         load_panels<B_ALONG_K>(half_of_b, b, column0, t * DEPTH, COLUMNS / TOGETHER, BOTH, &full[s]);
       }

@@ -1,8 +1,8 @@
 """Launches matmul_12_clusters.cu: pairs of blocks that stay, which make tiles of 256 x 256."""
 
-from .hopper import BFLOAT16, Panels
+from .hopper import Panels
 
-CHECKED = BFLOAT16
+CHECKED = "bfloat16"
 """The only type that it takes."""
 SHARED = 4 * (2 + 4) * 8192 + 64 + 1024
 """Bytes: four stages of 2 + 4 panels of 8 KB, two mbarriers each; 1024 to begin at a multiple of as many."""

@@ -12,9 +12,15 @@ CU_TENSOR_MAP_L2_PROMOTION_L2_256B. No interleaving and zeros beyond the edges a
 
 
 def encoded(tensor_map: TensorMap) -> np.ndarray:
-    """The driver's 128 bytes, as the one value that CuPy passes to a kernel. Raises RuntimeError where it refuses."""
+    """The driver's 128 bytes, as the one value that CuPy passes to a kernel.
+
+    Raises TypeError for another type than bfloat16, RuntimeError where the driver refuses.
+    """
     matrix = tensor_map.array
-    words = np.zeros((), np.dtype((np.void, 128)))
+    if matrix.dtype.name != "bfloat16":
+        raise TypeError(f"a tensor map is of bfloat16 on a GPU, but this matrix is of {matrix.dtype.name}")
+    room = np.zeros(192, np.uint8)
+    words = room[-room.ctypes.data % 64 :][:128].view(np.dtype((np.void, 128))).reshape(())  # at a multiple of 64
     rank = matrix.ndim
     error = ctypes.CDLL("libcuda.so.1").cuTensorMapEncodeTiled(
         ctypes.c_void_p(words.ctypes.data),

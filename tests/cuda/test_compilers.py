@@ -1,5 +1,5 @@
-"""Every `.cu` compiles for real GPUs, with nvcc where it is installed, with NVRTC where its packages are: for sm_80 and
-sm_90a, or for sm_90a alone if it includes hopper.cuh. Nothing spills registers.
+"""Every `.cu` compiles for real GPUs, with nvcc where it is installed, with NVRTC where its packages are: for sm_80 and sm_90a,
+or for sm_90a alone if it includes hopper.cuh. Nothing spills registers.
 """
 
 import json
@@ -32,7 +32,9 @@ def nvcc(source: Path, architecture: str, target: Path) -> tuple[int, str]:
     return done.returncode, done.stdout + done.stderr
 
 
-needs_nvcc = pytest.mark.skipif(shutil.which("nvcc") is None, reason="nvcc is not installed (it comes with the CUDA toolkit)")
+needs_nvcc = pytest.mark.skipif(
+    shutil.which("nvcc") is None, reason="nvcc is not installed (it comes with the CUDA toolkit)"
+)
 
 
 @needs_nvcc

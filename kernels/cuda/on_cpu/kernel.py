@@ -238,7 +238,7 @@ class Kernel:
 
 
 _running = threading.Lock()
-"""One launch at a time: a library holds the state of one block."""
+"""One launch at a time: a library holds the state of one cluster of blocks."""
 
 
 def _bits(array: np.ndarray) -> np.ndarray:

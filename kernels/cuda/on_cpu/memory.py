@@ -62,9 +62,11 @@ class Room:
 
 def _value(room: Room | None, argument: Any) -> Any:
     """What a kernel gets: a number, the address of an array, or the struct of a tensor map."""
-    if isinstance(argument, TensorMap) and room is not None:
+    if room is None:
+        return ctypes.create_string_buffer(argument.tobytes())
+    if isinstance(argument, TensorMap):
         return ctypes.create_string_buffer(argument.packed(room.address))
-    return ctypes.create_string_buffer(argument.tobytes()) if room is None else ctypes.c_void_p(room.address)
+    return ctypes.c_void_p(room.address)
 
 
 class Memory:

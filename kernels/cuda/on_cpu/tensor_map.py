@@ -1,4 +1,4 @@
-"""What a kernel's parameter `const __grid_constant__ TensorMap` is made of: a matrix and the box that a TMA load copies of it.
+"""What a kernel's `const __grid_constant__ TensorMap` is made of: a matrix, and the box of it that one TMA load copies.
 
 On a GPU the driver encodes it (cuTensorMapEncodeTiled); the emulator reads the plain struct of tma.hpp. The driver's rules are
 held to here, so that a map that it would refuse is refused on either machine.

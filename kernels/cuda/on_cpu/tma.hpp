@@ -103,6 +103,9 @@ static inline void mbarrier_wait(Mbarrier* b, unsigned parity, int line = __buil
   on_cpu::need_mbarrier(*b, "waits at", line);
   while (b->phase == (parity & 1)) on_cpu::wait_for(b, on_cpu::describe_mbarrier, line);
 }
+static inline void mbarrier_wait_cluster(Mbarrier* b, unsigned parity, int line = __builtin_LINE()) {
+  mbarrier_wait(b, parity, line);
+}
 
 // ---- loads
 

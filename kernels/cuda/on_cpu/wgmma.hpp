@@ -67,8 +67,11 @@ static float tile_number(const Block& b, uint64_t descriptor, bool transposed, u
   return __bfloat162float({bits});
 }
 
-__attribute__((optimize("O3"))) static void multiply_now(const Multiply& m, const Block& block, unsigned warp) {
-  float a[16][16], b[16][256], sums[256];
+using Four = float __attribute__((vector_size(16)));
+
+static void multiply_now(const Multiply& m, const Block& block, unsigned warp) {
+  float a[16][16];
+  Four b[16][64];
   for (unsigned i = 0; i < 16; i++)
     for (unsigned k = 0; k < 16 && !m.a_in_registers; k++)
       a[i][k] = tile_number(block, m.of_a, m.a_transposed, warp % 4 * 16 + i, k);
@@ -77,14 +80,15 @@ __attribute__((optimize("O3"))) static void multiply_now(const Multiply& m, cons
       for (unsigned h = 0; h < 2; h++)
         a[l / 4 + 8 * (i % 2)][2 * (l % 4) + 8 * (i / 2) + h] = __bfloat162float({uint16_t(m.a[l][i] >> 16 * h)});
   for (unsigned n = 0; n < m.N; n++)
-    for (unsigned k = 0; k < 16; k++) b[k][n] = tile_number(block, m.of_b, m.b_transposed, n, k);
+    for (unsigned k = 0; k < 16; k++) b[k][n / 4][n % 4] = tile_number(block, m.of_b, m.b_transposed, n, k);
   if (failed) return fail("a descriptor of the wgmma in line %d reaches beyond the shared memory of the block", m.line);
   for (unsigned row = 0; row < 16; row++) {
     const auto at = [&](unsigned n) -> float& { return m.d[row % 8 * 4 + n % 8 / 2][n / 8 * 4 + row / 8 * 2 + n % 2]; };
-    for (unsigned n = 0; n < m.N; n++) sums[n] = at(n);
-    for (unsigned k = 0; k < 16; k++)
-      for (unsigned n = 0; n < m.N; n++) sums[n] += a[row][k] * b[k][n];
-    for (unsigned n = 0; n < m.N; n++) at(n) = sums[n];
+    for (unsigned n = 0; n < m.N; n += 4) {
+      Four sums = {at(n), at(n + 1), at(n + 2), at(n + 3)};
+      for (unsigned k = 0; k < 16; k++) sums += a[row][k] * b[k][n / 4];
+      for (unsigned j = 0; j < 4; j++) at(n + j) = sums[j];
+    }
   }
 }
 
