@@ -34,8 +34,8 @@ from harness import BenchError
 OUT = harness.RESULTS / "gpu.json"
 ROUNDS = 4
 BLOCK = 0.04
-"""Seconds of a block; a slow pass is repeated LEAST times in it all the same, one slower than SLOW once."""
-LEAST, SLOW = 5, 0.25
+"""Seconds of a block; a slow pass is repeated LEAST times in it all the same, one slower than SLOW once, in SLOW_ROUNDS."""
+LEAST, SLOW, SLOW_ROUNDS = 5, 0.25, 2
 RESERVE = 5.0
 """Seconds of the budget that no new case may begin in."""
 PRODUCTS = ("matmul", "attention", "linear_cross_entropy", "lstm")
@@ -115,7 +115,7 @@ def begin(machine: Machine, before: Path | None) -> dict[str, Any]:
     """An empty record, or that of an interrupted run of the same GPU and commit."""
     result = harness.record(
         "gpu", rehearsal=not machine.is_gpu, gpu=device(machine), state_before=machine.state(), limits={}, results={},
-        errors=[], left_out=[],
+        errors=[], crashed=[], left_out=[],
     )  # fmt: skip
     if before is None or not before.exists():
         return result
@@ -161,6 +161,12 @@ def measure(
             print(f"  {key} ({budget.left():.0f} s left)", file=sys.stderr, flush=True)
             try:
                 one(result, machine, case, direction, ladders, budget)
+            except gpu_checks.Crashed as error:
+                result["crashed"].append(str(error))
+                result["errors"].append(f"{error} crashed, and the GPU does not answer this process any more")
+                result["left_out"].append(f"{key} and all after it: --resume goes on without what crashed")
+                keep()
+                return
             except Exception as error:  # out of memory, say: the other cases go on
                 words = str(error).splitlines() or [""]
                 result["errors"].append(f"{key} failed: {type(error).__name__}: {words[0]}")
@@ -176,6 +182,7 @@ def one(
     checked = (case.checked or timed) if machine.is_gpu else timed
     arrays = gpu_sides.inputs_of(case, machine, checked)
     sides = [*gpu_sides.rungs(case, ladders, arrays), *gpu_sides.vendors(case, machine)]
+    sides = [side for side in sides if f"{case.name}, {direction}: {side.name}" not in result["crashed"]]
     errors, wrong = gpu_checks.check(case, machine, sides, arrays, cotangent(case, machine, arrays), direction)
     key = f"{case.name} {direction}"
     result["errors"] = [e for e in result["errors"] if not e.startswith(f"{case.name}, {direction}: ")] + wrong
@@ -228,12 +235,15 @@ def blocks(
         machine.wait()
         each = time.perf_counter() - began
         least[side.name] = LEAST if each <= SLOW else 1
-        cost += ROUNDS * (each + max(BLOCK, least[side.name] * each)) if machine.is_gpu else 0.0
-    if not budget.allows(cost):
+        cost += ROUNDS * (each + max(BLOCK, LEAST * each)) if least[side.name] > 1 else SLOW_ROUNDS * each
+    if not budget.allows(cost if machine.is_gpu else 0.0):
         return None
     rounds: dict[str, list[list[harness.Sample]]] = {side.name: [] for side in sides}
     for done in range(ROUNDS if machine.is_gpu else 1):
         for side in sides if done % 2 == 0 else reversed(sides):
+            if least[side.name] == 1 and done >= SLOW_ROUNDS:
+                rounds[side.name].append([])
+                continue
             poisoned(case, machine, given[0], direction)
             seconds, last = machine.block(passes[side.name], BLOCK, least[side.name])
             rounds[side.name].append([(s, 0.0) for s in seconds])
@@ -265,8 +275,8 @@ def figures(
         if name != "device copy":
             row |= of_limit(row["median"], found, found["kinds"][name], limits, case.op)
             if row["of_limit"] > roofline.MARGIN:
-                errors.append(f"{case.name}, {found['direction']}: {name} takes {row['of_limit']:.0%} of its limit's speed, so a "
-                              f"figure is wrong")  # fmt: skip
+                errors.append(f"{case.name}, {found['direction']}: {name} takes {row['of_limit']:.0%} of what is possible, so "
+                              f"a figure is wrong")  # fmt: skip
             if vendor not in (None, name):
                 row["vendor_to_this"] = {"vendor": vendor, **harness.ratio_record(rounds[vendor], samples)}
         times[name] = row

@@ -168,7 +168,8 @@ def cost(case: Case, direction: str) -> tuple[float, float]:
     first = result_size(case)
     given = {name: nbytes([s], case.dtype) for name, s in zip(op.inputs, case.inputs, strict=False)}
     if direction == "forward":
-        wide = sum((item - spec.dtype.itemsize) * spec.size for spec in specs if spec.dtype == np.bool_)
+        # a row's cost counts a boolean like every other element
+        wide = sum((item - 1) * spec.size for spec in specs if spec.dtype == np.bool_)
         return float(flops), float(item * elements - wide)
     gradients = sum(item * spec.size for spec in specs if spec.dtype == np.float32)
     read = sum(size for name, size in given.items() if name in op.reads) + item * first * ("y" in op.reads)

@@ -11,6 +11,11 @@ from gpu_device import Machine
 from gpu_sides import Side
 from harness import BenchError
 
+
+class Crashed(Exception):
+    """A side after which the device no longer answers; says which."""
+
+
 TIMES_VENDOR = 1.5
 ROUNDINGS = 4
 """What no bound is below: so many roundings to float32, of an exponential, a sum, a product and the result."""
@@ -93,6 +98,8 @@ def check(
             continue
         except Exception as error:  # a kernel that does not compile or launch must not end the others' run
             wrong.append(f"{what} failed: {type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}")
+            if not machine.works():
+                raise Crashed(what) from error
             continue
         bound = allowed(side.kind, longest, None if side.is_vendor else of_kind.get(side.kind))
         if found > bound and not side.is_vendor:

@@ -35,6 +35,7 @@ class Machine:
     """What both have in common: inputs. xp: NumPy or CuPy."""
 
     xp: Any = np
+    name = ""
     cache = 0
     is_gpu = False
 
@@ -87,6 +88,14 @@ class Machine:
     def wait(self) -> None:
         """Until all that was launched is done."""
 
+    def works(self) -> bool:
+        """Whether the device still answers: after a kernel's wild read or write it does not, until the process ends."""
+        try:
+            self.wait()
+        except Exception:  # whatever the driver calls it
+            return False
+        return True
+
     def free(self) -> None:
         """Give back what no array needs."""
 
@@ -111,7 +120,7 @@ class Gpu(Machine):
 
     def __init__(self) -> None:
         try:
-            import cupy
+            import cupy  # pyright: ignore[reportMissingImports]
         except ImportError as error:
             raise BenchError(f"CuPy cannot be imported ({error}); install it with: pip install 'handgrad[cuda13]'") from error
         try:
@@ -143,16 +152,18 @@ class Gpu(Machine):
     def block(self, passes: Sequence[Pass], seconds: float, least: int) -> tuple[list[float], Any]:
         """Passes in turn for about `seconds`, at least `least`, each between two events; CuPy and PyTorch share a stream.
 
-        The first pass is not counted: it says how many fit, and how long the processor takes to launch one.
+        The first pass is not counted: it says how many fit, and how long the processor takes to launch one. With `least` 1
+        there is none: a pass is slow then.
         """
-        cuda = self.xp.cuda
+        cuda, last, count, launched = self.xp.cuda, None, 1, 0.0
         self.wait()
-        began = time.perf_counter()
-        last = passes[0]()
-        launched = time.perf_counter() - began
-        self.wait()
-        each = max(time.perf_counter() - began, 1e-6)
-        count = max(least, min(QUEUED, int(seconds / each)))
+        if least > 1:
+            began = time.perf_counter()
+            last = passes[0]()
+            launched = time.perf_counter() - began
+            self.wait()
+            each = max(time.perf_counter() - began, 1e-6)
+            count = max(least, min(QUEUED, int(seconds / each)))
         hold = min(LONGEST_HOLD, 1.5 * count * (launched + 2e-5))
         marks = [(cuda.Event(), cuda.Event()) for _ in range(count)]
         kept: list[Any] = [None] * len(passes)

@@ -90,7 +90,7 @@ def vendors(case: Case, machine: Machine) -> list[Side]:
         import torch
 
         plain = side(f"cuBLAS {'fp32' if case.dtype == 'float32' else 'bf16'}", torch.matmul)
-        return [plain, side("cuBLAS tf32", torch.matmul, "tf32")] if case.dtype == "float32" else [plain]
+        return [plain, side("cuBLAS tf32", torch.matmul, "tf32")] if case.dtype == "float32" and machine.is_gpu else [plain]
     if case.op == "attention":
         return [side(name, compute) for name, compute in _attentions(case, machine)]
     compute = _functions().get(case.op)
