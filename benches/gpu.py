@@ -163,7 +163,7 @@ def measure(
                 one(result, machine, case, direction, ladders, budget)
             except gpu_checks.Crashed as error:
                 result["crashed"].append(str(error))
-                result["errors"].append(f"{error} crashed, and the GPU does not answer this process any more")
+                result["errors"].append(f"a crash, after which the GPU did not answer: {error}")
                 result["left_out"].append(f"{key} and all after it: --resume goes on without what crashed")
                 keep()
                 return

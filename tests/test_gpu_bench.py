@@ -169,7 +169,24 @@ def test_after_a_crash_the_run_ends_and_a_second_goes_around_it(bench: Any, monk
     assert not result["results"]
     bench.gpu.one(result, machine, plan[0], "forward", Planted, bench.gpu.Budget(60.0))
     assert f"{plan[0].name} forward" in result["results"]
-    assert any("04_fails crashed" in line for line in result["errors"])
+    assert any("a crash" in line and "04_fails" in line for line in result["errors"])
+
+
+def test_an_interruption_leaves_what_was_measured(bench: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    out, done = tmp_path / "gpu.json", []
+
+    def one(result: dict[str, Any], *_: Any) -> None:
+        if done:
+            raise KeyboardInterrupt
+        done.append(1)
+        result["results"]["first"] = {"relative_errors": {}, "times": {}}
+
+    monkeypatch.setattr(bench.gpu, "one", one)
+    monkeypatch.setattr(sys, "argv", ["gpu.py", "--rehearse", "--only", "softmax", "--out", str(out)])
+    with pytest.raises(KeyboardInterrupt):
+        bench.gpu.main()
+    result = json.loads(out.read_text())
+    assert list(result["results"]) == ["first"] and result["left_out"] == ["everything after the interruption"]
 
 
 class FakeEvent:
