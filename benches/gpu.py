@@ -196,7 +196,7 @@ def one(
         "vendors": [side.name for side in right if side.is_vendor], "times": {},
     }  # fmt: skip
     if any(not side.is_vendor for side in right):
-        rounds = blocks(case, machine, timed, [*right, gpu_sides.copy_of(machine)], direction, budget, found)
+        rounds = blocks(case, machine, timed, [*right, gpu_sides.copy_of(machine)], direction, budget, found, result["errors"])
         if rounds is None:
             result["left_out"].append(f"{key}: checked, and not timed in the time that was left")
             return
@@ -219,26 +219,37 @@ def cotangent(case: Case, machine: Machine, arrays: list[Any], copy: int = 0) ->
 
 
 def blocks(
-    case: Case, machine: Machine, timed: Any, sides: list[Side], direction: str, budget: Budget, found: dict[str, Any]
+    case: Case, machine: Machine, timed: Any, sides: list[Side], direction: str, budget: Budget, found: dict[str, Any],
+    wrong: list[str],
 ) -> dict[str, list[list[harness.Sample]]] | None:
     """side -> rounds of samples, in turns; None where the budget does not allow them. Every side has the same copies."""
     count = gpu_cases.copies(gpu_cases.nbytes(timed, case.dtype), machine.cache)
     found["copies"] = count
     given = [gpu_sides.inputs_of(case, machine, timed, copy) for copy in range(1, count + 1)]
     dys = [cotangent(case, machine, arrays, copy) for copy, arrays in enumerate(given, 1)]
-    passes = {side.name: [side.start(case, a, dy, direction) for a, dy in zip(given, dys, strict=True)] for side in sides}
-    least, cost = {}, 0.0
+    passes, least, cost = {}, {}, 0.0
     for side in sides:
-        machine.wait()
-        began = time.perf_counter()
-        passes[side.name][0]()
-        machine.wait()
+        try:
+            passes[side.name] = [side.start(case, a, dy, direction) for a, dy in zip(given, dys, strict=True)]
+            machine.wait()
+            began = time.perf_counter()
+            passes[side.name][0]()
+            machine.wait()
+        except Exception as error:  # no room for it at this size, say: the other sides are timed
+            if not machine.works():
+                raise gpu_checks.Crashed(f"{case.name}, {direction}: {side.name}") from error
+            passes.pop(side.name, None)
+            machine.free()
+            wrong.append(f"{case.name}, {direction}: {side.name} cannot be timed: {type(error).__name__}: {error}")
+            continue
         each = time.perf_counter() - began
         least[side.name] = LEAST if each <= SLOW else 1
         cost += ROUNDS * (each + max(BLOCK, LEAST * each)) if least[side.name] > 1 else SLOW_ROUNDS * each
+    sides = [side for side in sides if side.name in passes]
     if not budget.allows(cost if machine.is_gpu else 0.0):
         return None
     rounds: dict[str, list[list[harness.Sample]]] = {side.name: [] for side in sides}
+    not_finite: set[str] = set()
     for done in range(ROUNDS if machine.is_gpu else 1):
         for side in sides if done % 2 == 0 else reversed(sides):
             if least[side.name] == 1 and done >= SLOW_ROUNDS:
@@ -249,8 +260,9 @@ def blocks(
             rounds[side.name].append([(s, 0.0) for s in seconds])
             for a in side.results(last):
                 if not bool(machine.xp.isfinite(machine.exact(a)).all()):
-                    raise BenchError(f"{side.name} gave numbers that are not finite while it was timed")
-    return rounds
+                    not_finite.add(side.name)
+    wrong += [f"{case.name}, {direction}: {name} gave what is not finite while it was timed" for name in sorted(not_finite)]
+    return {name: samples for name, samples in rounds.items() if name not in not_finite}
 
 
 def poisoned(case: Case, machine: Machine, arrays: list[Any], direction: str) -> None:
@@ -268,7 +280,7 @@ def figures(
     """side -> median, p10, p90 in ms, its share of the limit, and how many times as long the first vendor takes."""
     if not any(block for side in rounds.values() for block in side):
         return {}
-    vendor = next(iter(found["vendors"]), None)
+    vendor = next((name for name in found["vendors"] if name in rounds), None)
     times = {}
     for name, samples in rounds.items():
         row = harness.summarize(samples)
