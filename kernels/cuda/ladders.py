@@ -6,7 +6,7 @@ from importlib import import_module
 from types import ModuleType
 
 LADDERS: dict[str, tuple[str, ...]] = {
-    "attention": ("01_three_kernels", "02_online"),
+    "attention": ("01_three_kernels", "02_online", "03_mma"),
     "gelu": ("01_elementwise", "02_vector_loads"),
     "layer_norm": ("01_thread_per_row", "02_warp_per_row"),
     "matmul": (

@@ -58,11 +58,11 @@ class Memory:
         self._arguments = arguments
         self._rooms: list[Room | None] = []
         for k, argument in enumerate(arguments):
+            if not isinstance(argument, np.ndarray):
+                self._rooms.append(None)
+                continue
             twin = next((j for j in range(k) if same(arguments[j], argument)), None)
-            if twin is not None:
-                self._rooms.append(self._rooms[twin])
-            else:
-                self._rooms.append(Room(argument) if isinstance(argument, np.ndarray) else None)
+            self._rooms.append(Room(argument) if twin is None else self._rooms[twin])
         self._values = [
             ctypes.create_string_buffer(a.tobytes()) if room is None else ctypes.c_void_p(room.address)
             for room, a in zip(self._rooms, arguments, strict=True)
