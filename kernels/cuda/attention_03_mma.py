@@ -1,5 +1,5 @@
-"""Launches attention_03_mma.cu: 4 warps for 64 queries, or keys. bfloat16 and float16, head_dim up to 256, for which the way back
-takes 132 KB of shared memory a block (compute capability 8.0 has them, 8.6 and 8.9 have not).
+"""Launches attention_03_mma.cu: 4 warps for 64 queries, or keys. bfloat16 and float16, head_dim up to 256, for which the way
+back takes 132 KB of shared memory a block (compute capability 8.0 has them, 8.6 and 8.9 have not).
 """
 
 from typing import Any
@@ -33,10 +33,10 @@ def _launch(
     kernels: dict[tuple[str, int], Kernel], args: tuple[Any, ...], heads: int, length: int, owned: int, of: Problem,
     parts: bool = False,
 ) -> None:  # fmt: skip
-    """A block for each 64 of `length` rows. owned: tiles of these; of the walked rows there are two, each in two stages. parts: a
-    block for each 128 columns.
+    """A block for each 64 of `length` rows. owned: tiles of these; of the walked rows there are two, each in two stages.
+    parts: a block for each 128 columns.
     """
-    width = next(n for n in WIDTHS if of.D <= n)
+    width = next(n for n in WIDTHS if n >= of.D)
     shared = 2 * (owned * OWNED + 4 * WALKED) * (width + 8)
     grid = heads * blocks(length, OWNED), blocks(width, 128) if parts else 1
     everything = (*args, *of.mask, *of.lengths("HGTSD"), *of.reach, of.scale)

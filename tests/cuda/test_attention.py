@@ -105,8 +105,8 @@ def definition(dy: Any, q: Any, k: Any, v: Any, mask: Any, causal: bool, scale: 
 
 
 def trial(pair: Any, this: SimpleNamespace, types: tuple[str, ...] = ()) -> None:
-    """y and gradients of one random problem, in these types, or all of the pair's. In 16 bits, weights (or ds), y in <dy, y>, and results
-    are rounded once each.
+    """y and gradients of one random problem, in these types, or all of the pair's. In 16 bits, weights (or ds), y in <dy, y>,
+    and results are rounded once each.
     """
     B, H, G, T, S, D = this.shape
     params: Any = {"causal": False, "scale": None, "window": None, **this.params}
@@ -248,7 +248,8 @@ HARMLESS: dict[tuple[str, str, int], str] = {}
 
 def with_mistakes(text: str) -> tuple[str, list[tuple[str, int]]]:
     """The source with a switch, `planted`, for each mistake; and what the numbers mean: (kind, which one of it)."""
-    text = re.sub(r'extern "C" __global__[^{]*_(?:128|256|float16_64)\(.*?\n}\n', "", text, flags=re.DOTALL)  # one of three is enough
+    others = r'extern "C" __global__[^{]*_(?:128|256|float16_64)\(.*?\n}\n'  # one instance of a template is enough
+    text = re.sub(others, "", text, flags=re.DOTALL)
     code = re.sub(r"//[^\n]*", lambda m: " " * len(m[0]), text)
     found = [(m, kind, k) for kind, (p, _) in MISTAKES.items() for k, m in enumerate(re.finditer(p, code))]
     found.sort(key=lambda each: each[0].span())
