@@ -322,7 +322,8 @@ __device__ void inner_products(float* inner, const T* dy, const T* y, int R, int
   if (lane == 0) inner[row] = sum;
 }
 
-extern "C" __global__ void attention_vjp_03_inner_bfloat16(float* inner, const __nv_bfloat16* dy, const __nv_bfloat16* y, int R, int D) {
+extern "C" __global__ void attention_vjp_03_inner_bfloat16(float* inner, const __nv_bfloat16* dy, const __nv_bfloat16* y,
+                                                           int R, int D) {
   inner_products(inner, dy, y, R, D);
 }
 
