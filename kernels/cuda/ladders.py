@@ -8,7 +8,7 @@ from types import ModuleType
 LADDERS: dict[str, tuple[str, ...]] = {
     "add": ("01_vector_loads",),
     "add_layer_norm": ("01_warp_per_row",),
-    "attention": ("01_three_kernels", "02_online"),
+    "attention": ("01_three_kernels", "02_online", "03_mma"),
     "bias_gelu": ("01_slabs",),
     "cross_entropy": ("01_warp_per_row", "02_block_online"),
     "dropout": ("01_elementwise", "02_vector_loads"),

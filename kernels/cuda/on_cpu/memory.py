@@ -76,12 +76,12 @@ class Memory:
         self._arguments = arguments
         self._rooms: list[Room | None] = []
         for k, argument in enumerate(arguments):
+            array = array_of(argument)
+            if array is None:
+                self._rooms.append(None)
+                continue
             twin = next((j for j in range(k) if same(arguments[j], argument)), None)
-            if twin is not None:
-                self._rooms.append(self._rooms[twin])
-            else:
-                array = array_of(argument)
-                self._rooms.append(None if array is None else Room(array))
+            self._rooms.append(Room(array) if twin is None else self._rooms[twin])
         self._values = [_value(room, a) for room, a in zip(self._rooms, arguments, strict=True)]
         self.parameters = (ctypes.c_void_p * len(self._values))(*(ctypes.addressof(value) for value in self._values))
         """What cuLaunchKernel takes: the address of each argument's value."""
