@@ -61,6 +61,7 @@ __device__ void dots(float (&s)[ROWS][EACH], const float* own, const float* walk
   const int down = threadIdx.x / ACROSS, across = threadIdx.x % ACROSS;
   for (int r = 0; r < ROWS; r++)
     for (int c = 0; c < EACH; c++) s[r][c] = 0.0f;
+#pragma unroll 1  // more at once would spill registers
   for (int d = 0; d < D; d += 4) {
     float4 a[ROWS], b[EACH];
     for (int r = 0; r < ROWS; r++) a[r] = *reinterpret_cast<const float4*>(own + (down * ROWS + r) * (HEAD_DIM + PAD) + d);
@@ -79,6 +80,7 @@ __device__ void dots(float (&s)[ROWS][EACH], const float* own, const float* walk
 template <int HEAD_DIM, int ROWS>
 __device__ void add_product(float4 (&sums)[ROWS][HEAD_DIM / 32], const float* weights, const float* walked) {
   const int down = threadIdx.x / ACROSS, across = threadIdx.x % ACROSS;
+#pragma unroll 8  // all 32 at once would spill registers
   for (int j = 0; j < WALKED; j++) {
     float weight[ROWS];
     for (int r = 0; r < ROWS; r++) weight[r] = weights[(down * ROWS + r) * WEIGHTS + j];
