@@ -9,7 +9,7 @@ LADDERS: dict[str, tuple[str, ...]] = {
     "dropout": ("01_elementwise", "02_vector_loads"),
     "dropout_add": ("01_word_per_thread", "02_block_per_thread"),
     "embedding": ("01_naive", "02_sorted"),
-    "attention": ("01_three_kernels", "02_online"),
+    "attention": ("01_three_kernels", "02_online", "04_wgmma", "05_warp_specialised"),
     "gelu": ("01_elementwise", "02_vector_loads"),
     "layer_norm": ("01_thread_per_row", "02_warp_per_row"),
     "matmul": (
