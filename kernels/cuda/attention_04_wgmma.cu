@@ -10,9 +10,9 @@
 // nothing is transposed and no weight is ever in memory. Which lane holds what is written in on_cpu/wgmma.hpp: here, a thread's
 // number i of a tile is in row group + 8 (i / 2 % 2) of its warp and in column 8 (i / 4) + 2 member + i % 2.
 //
-// Weights are powers of two: p = 2^(s - lse) with s = q k^T scale log2(e), so that one instruction makes them. Back as in rung 03
-// (Dao 2023, FlashAttention-2): one kernel owns keys and walks over queries with transposed scores, S^T = k q^T, and one owns
-// queries. Every sum has one owner and one order, and nothing is added by atomics.
+// Weights are powers of two: p = 2^(s - lse) with s = q k^T scale log2(e), which is what the hardware computes. Back (Dao 2023,
+// FlashAttention-2): one kernel owns keys and walks over queries with transposed scores, S^T = k q^T, so that P^T and dS^T are
+// what lies in registers; one owns queries. Every sum has one owner and one order, and nothing is added by atomics.
 //
 // Query i stands at i + S - T and sees the keys from `before` places before it to `after` places after it. A query that sees
 // nothing gets y = 0 and lse = infinity, so that p = 0 on the way back. A hidden weight is a zero that is multiplied all the same,

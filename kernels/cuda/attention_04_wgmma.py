@@ -9,6 +9,7 @@ from .attentions import Problem, problem
 from .hopper import BFLOAT16, PANEL
 from .launch import Kernel, blocks, empty, hopper, laid
 from .on_cpu.tensor_map import TensorMap
+from .pairs import refuse
 
 CHECKED = BFLOAT16
 """The only type that it takes."""
@@ -48,14 +49,19 @@ def launch(
     owned: how many tiles of 128 rows a block keeps beside its stages, each of two tiles of `walked` rows.
     """
     width = next(n for n in WIDTHS if n >= of.D)
-    shared = 2 * width * (owned * OWNED + STAGES * 2 * walked) + 64 + 1024  # barriers, and to begin at a multiple of 1024
+    shared = 2 * width * (owned * OWNED + STAGES * 2 * walked) + 128 + 1024  # barriers, and to begin at a multiple of 1024
     maps = tuple(TensorMap(laid(a).reshape(-1).reshape(-1, *a.shape[-2:]), (*PANEL, 1)) for a in operands)
     args = (*results, *maps, *rows, *of.lengths("HGTSD"), *of.reach, of.scale)
     by_width[width]((heads * blocks(length, OWNED),), (threads,), args, shared_mem=shared)
 
 
-def forward_by(by_width: dict[int, Kernel], threads: int, q: Any, k: Any, v: Any, **params: Any) -> tuple[Any, Any]:
+def forward_by(
+    by_width: dict[int, Kernel], threads: int, q: Any, k: Any, v: Any, mask: None, bias: None, **params: Any
+) -> tuple[Any, Any]:
     """y and the logsumexps of a forward kernel; nothing is launched where nothing is seen."""
+    if not accepts(q, k, v, mask, bias, **params):
+        takes = "bfloat16 q, k and v, head_dim 8, 16, ... 128, no mask or bias"
+        refuse(by_width[WIDTHS[0]], takes, q, k, v, mask, bias, **params)
     of = problem(q, k, **params)
     y, lse = empty(q.shape, q), empty((of.B * of.H, blocks(of.T, OWNED) * OWNED), q, np.float32)
     if not k.size:
@@ -70,7 +76,7 @@ def forward(q: Any, k: Any, v: Any, mask: None = None, bias: None = None, **para
     """y (..., H, T, D) of q (..., H, T, D), k and v (..., G, S, D); residual: for each query the logsumexp of its scores, in
     base 2, (B H, T rounded up to 128) in float32.
     """
-    return forward_by(_forward, THREADS, q, k, v, **params)
+    return forward_by(_forward, THREADS, q, k, v, mask, bias, **params)
 
 
 def vjp(
@@ -85,9 +91,9 @@ def vjp(
             if result is not None:
                 result[...] = 0
     else:
-        dy, lse, inner = laid(dy), residuals, empty(residuals.shape, residuals)
-        _inner((32 * inner.size // THREADS,), (THREADS,), (inner, dy, laid(y), *of.lengths("TD")))
-        operands, sizes = (dy, q, k, v), {"owned": 2, "walked": WALKED["vjp"]}
+        operands, lse, inner = tuple(map(laid, (dy, q, k, v))), residuals, empty(residuals.shape, residuals)
+        _inner((32 * inner.size // THREADS,), (THREADS,), (inner, operands[0], laid(y), *of.lengths("TD")))
+        sizes = {"owned": 2, "walked": WALKED["vjp"]}
         if dq is not None:
             launch(_queries, (dq,), operands, (lse, inner), of.B * of.H, of.T, of, **sizes)
         if dk is not None:

@@ -51,14 +51,13 @@ __device__ void load_tile(unsigned char* tile, const TensorMap& heads, int row, 
 }
 
 // d += 64 rows of `a` times the rows of `b`, whose tiles have A_ROWS and B_ROWS.
-template <int HEAD_DIM, int A_ROWS, int B_ROWS, int n>
-__device__ void add_dots(float (&d)[n], const unsigned char* a, const unsigned char* b) {
+template <int HEAD_DIM, int A_ROWS, int B_ROWS>
+__device__ void add_dots(float (&d)[64], const unsigned char* a, const unsigned char* b) {
 #pragma unroll
   for (int k = 0; k < HEAD_DIM; k += 16) {
     const unsigned long long of_a = wgmma_descriptor(a + k / 64 * A_ROWS * 128 + k % 64 * 2, 0, 8 * 128);
     const unsigned long long of_b = wgmma_descriptor(b + k / 64 * B_ROWS * 128 + k % 64 * 2, 0, 8 * 128);
-    if constexpr (n == 32) wgmma_m64n64k16<false, false>(d, of_a, of_b);
-    else wgmma_m64n128k16<false, false>(d, of_a, of_b);
+    wgmma_m64n128k16<false, false>(d, of_a, of_b);
   }
 }
 

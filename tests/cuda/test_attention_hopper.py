@@ -184,6 +184,8 @@ def test_what_is_not_taken(name):
     assert not pair.accepts(q, k, zeros(2, 2, 5, 16), grouped=True)
     for dtype in (np.float16, np.float32):
         assert not pair.accepts(*(zeros(3, 8, dtype=dtype) for _ in range(3)))
+    with pytest.raises(ValueError, match=f"attention_forward_{name}_64 takes bfloat16 .*, but got .* bool"):
+        pair.forward(q, k, k, np.ones((3, 5), bool), grouped=True)
     for D in (0, 4, 12, 136):  # rows that are no multiple of 16 bytes, or too long
         assert not pair.accepts(*(zeros(3, D) for _ in range(3)))
 
