@@ -6,12 +6,12 @@ import numpy as np
 
 from . import attentions
 from .attentions import Problem, problem
-from .hopper import BFLOAT16, PANEL
+from .hopper import PANEL
 from .launch import Kernel, blocks, empty, hopper, laid
 from .on_cpu.tensor_map import TensorMap
 from .pairs import refuse
 
-CHECKED = BFLOAT16
+CHECKED = "bfloat16"
 """The only type that it takes."""
 TYPES = ("bfloat16",)
 WIDTHS = (64, 128)
@@ -33,7 +33,7 @@ def accepts(q: Any, k: Any, v: Any, mask: None = None, bias: None = None, **para
     """On a GPU of sm_90a or on the CPU, without a mask. Rows are multiples of 16 bytes."""
     return (
         hopper(q)
-        and q.dtype == BFLOAT16
+        and q.dtype.name == CHECKED
         and mask is None
         and attentions.accepts(q, k, v, None, bias, **params)
         and q.shape[-1] in range(8, WIDTHS[-1] + 1, 8)
