@@ -21,7 +21,7 @@ from importlib import import_module
 from types import ModuleType, SimpleNamespace
 from typing import Any, get_args
 
-from numpy import ndarray
+from numpy import float32, ndarray
 
 from ..kernels.cuda import ladders
 from ..reference import table as t
@@ -112,8 +112,8 @@ class _Lazy:
 class _Ladder:
     """The rungs of a row in kernels/cuda as one pair for CuPy arrays: the highest rung that accepts them runs.
 
-    A rung that names the one dtype in which it is CHECKED runs for no other: in float32 the last rung of matmul rounds its
-    inputs to 11 bits, which nobody asked for. Arrays of any size go to a kernel, since a formula is many kernels.
+    A rung that says that it is CHECKED in a narrower type gets no float32: matmul 08 would round it to 11 bits, which nobody
+    asked for. Arrays of any size go to a kernel, since a formula is many kernels.
     """
 
     def __init__(self, op: Op) -> None:
@@ -145,7 +145,7 @@ class _Ladder:
         if device_of(first) == "cpu":  # a number
             return None
         for rung in self.rungs:
-            if first.dtype == getattr(rung, "CHECKED", first.dtype) and rung.accepts(*arrays, **params):
+            if (first.dtype != float32 or not hasattr(rung, "CHECKED")) and rung.accepts(*arrays, **params):
                 return rung
         return None
 

@@ -16,7 +16,7 @@ from rich.console import Console
 
 from ...reference import table as t
 from ...reference.op import Op
-from ..kernel_table import CPU
+from ..kernel_table import CPU, ladders
 from . import program
 
 BEGIN, END = "<!-- operations -->", "<!-- /operations -->"
@@ -48,7 +48,8 @@ def show(console: Console) -> None:
     grid = [["operation", "what it computes", "page", "kernel", "derivatives"]]
     for op, page in pages().items():
         what = first_sentence(op.forward.__doc__) or op.formula
-        grid.append([op.name, what, page, "numba" if op in CPU else "-", derivatives(op)])
+        kernels = [name for name, there in (("numba", op in CPU), ("cuda", op.name in ladders.LADDERS)) if there]
+        grid.append([op.name, what, page, ", ".join(kernels) or "-", derivatives(op)])
     sizes = [max(map(len, column)) for column in zip(*grid, strict=True)]
     sizes[1] = max(len(grid[0][1]), min(sizes[1], console.width - sum(sizes) + sizes[1] - 2 * len(sizes) + 2))
     for number, cells in enumerate(grid):
@@ -66,8 +67,10 @@ def markdown() -> str:
         families.setdefault(page, []).append(op)
     lines = ["| operation | formula | page | kernel | laws |", "|---|---|---|---|---|"]
     for page, ops in families.items():
-        fast = [op.name for op in ops if op in CPU]
-        kernel = "" if not fast else "CPU" if len(fast) == len(ops) else f"CPU: {', '.join(fast)}"
+        fast = {"CPU": [op.name for op in ops if op in CPU], "CUDA": [op.name for op in ops if op.name in ladders.LADDERS]}
+        kernel = ", ".join(where for where, names in fast.items() if len(names) == len(ops))
+        some = [f"{where}: {', '.join(names)}" for where, names in fast.items() if 0 < len(names) < len(ops)]
+        kernel = "; ".join([*([kernel] if kernel else []), *some])
         laws = dict.fromkeys(law.replace("_", " ") for op in ops for law in op.laws)
         cells = (
             ", ".join(op.name for op in ops),

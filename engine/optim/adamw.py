@@ -1,6 +1,6 @@
 """AdamW over flat memory: a step is one pass over parameters, gradients and both moments.
 
-The update formula is derived in reference/adamw.py, the pass is kernels/cpu/adamw.py; on a GPU it is the formula.
+The update formula is derived in reference/adamw.py, the pass is kernels/cpu/adamw.py, or its namesake in kernels/cuda.
 """
 
 from __future__ import annotations
@@ -54,7 +54,8 @@ class AdamW(FlatOptimizer):
         yield from not_negative(group, "eps")
 
     def _squared_norm(self, grad: np.ndarray) -> float:
-        return adamw_kernels().squared_norm(grad) if self.device == "cpu" else super()._squared_norm(grad)
+        kernels = adamw_kernels(grad)
+        return super()._squared_norm(grad) if kernels is None else kernels.squared_norm(grad)
 
     def _update(self, group: Mapping[str, Any], step: int, scale: float, start: int, stop: int) -> None:
         self._pass(group, step, scale, self.flat_grad[start:stop], group["weight_decay"], start, stop)
@@ -62,13 +63,14 @@ class AdamW(FlatOptimizer):
     def _pass(
         self, group: Mapping[str, Any], step: int, scale: float, grad: np.ndarray, decay: float, start: int, stop: int
     ) -> None:
-        """AdamW's update with this gradient and this decay: on the CPU by its kernel, on a GPU by the formula."""
+        """AdamW's update with this gradient and this decay: by a kernel, in float64 on a GPU by the formula."""
         param, m, v = self.flat[start:stop], self.m[start:stop], self.v[start:stop]
         settings: dict[str, Any] = {
             "lr": float(group["lr"]), "beta1": float(group["betas"][0]), "beta2": float(group["betas"][1]),
             "eps": float(group["eps"]), "weight_decay": float(decay), "step": step,
         }  # fmt: skip
-        if self.device == "cpu":
-            adamw_kernels().adamw_update(param, grad, m, v, **settings, grad_scale=scale)
+        kernels = adamw_kernels(param)
+        if kernels is not None:
+            kernels.adamw_update(param, grad, m, v, **settings, grad_scale=scale)
         else:
             param[...], m[...], v[...] = adamw_update(param, grad * scale, m, v, **settings)

@@ -9,17 +9,22 @@ from typing import Any
 
 import numpy as np
 
-from ..device import library
+from ...kernels.cuda import ladders
+from ..device import device_of, library
 from ..kernel_table import SMALLEST, announce_compilation
 from ..tensor import Tensor
 
 
-def adamw_kernels() -> ModuleType:
-    """kernels/cpu/adamw.py, which is loaded when it is first needed."""
-    announce_compilation()
-    from ...kernels.cpu import adamw
+def adamw_kernels(array: Any) -> ModuleType | None:
+    """What updates flat arrays where this one is: kernels/cpu/adamw.py, or its namesake in kernels/cuda, loaded when first
+    needed. None where the formula must do, for float64 on a GPU.
+    """
+    if device_of(array) == "cpu":
+        announce_compilation()
+        from ...kernels.cpu import adamw
 
-    return adamw
+        return adamw
+    return ladders.rung("adamw", ladders.NO_ROWS["adamw"][-1]) if array.dtype == np.float32 else None
 
 
 def clip_scale(norm: float, max_norm: float) -> float:
@@ -46,22 +51,24 @@ def clip_grad_norm_(parameters: Iterable[Tensor], max_norm: float) -> float:
                 "clip_grad_norm_: a .grad was set by hand; only gradients from backward can be scaled in place"
             )
         for array in ours:
-            if _worth_a_kernel(array):
-                adamw_kernels().scale_in_place(array.reshape(-1), scale)
+            kernels = _worth_kernels(array)
+            if kernels is not None:
+                kernels.scale_in_place(array.reshape(-1), scale)
             else:
                 array *= array.dtype.type(scale)
     return norm
 
 
-def _worth_a_kernel(array: Any) -> bool:
-    if type(array) is not np.ndarray or array.size < SMALLEST:
-        return False
-    return array.flags.c_contiguous and array.dtype in (np.float32, np.float64)
+def _worth_kernels(array: Any) -> ModuleType | None:
+    if array.size < SMALLEST or not array.flags.c_contiguous or array.dtype not in (np.float32, np.float64):
+        return None
+    return adamw_kernels(array)
 
 
 def _squared_norm(array: Any) -> float:
     """The sum of squares, in float64."""
-    if _worth_a_kernel(array):
-        return adamw_kernels().squared_norm(array.reshape(-1))
+    kernels = _worth_kernels(array)
+    if kernels is not None:
+        return kernels.squared_norm(array.reshape(-1))
     xp = library(array)
     return float(xp.sum(xp.square(array, dtype=np.float64)))

@@ -72,6 +72,13 @@ __device__ inline void tma_load_2d(void* to, const TensorMap& map, int x, int y,
                "l"(&map), "r"(x), "r"(y), "r"(shared_address(b))
                : "memory");
 }
+__device__ inline void tma_load_3d(void* to, const TensorMap& map, int x, int y, int z, Mbarrier* b) {  // z counts matrices
+  asm volatile(
+      "cp.async.bulk.tensor.3d.shared::cluster.global.mbarrier::complete_tx::bytes [%0], [%1, {%2, %3, %4}], [%5];" ::"r"(
+          shared_address(to)),
+      "l"(&map), "r"(x), "r"(y), "r"(z), "r"(shared_address(b))
+      : "memory");
+}
 // To the same place in all blocks of the cluster whose bits are set, each with its own mbarrier.
 __device__ inline void tma_load_2d_to(unsigned short blocks, void* to, const TensorMap& map, int x, int y, Mbarrier* b) {
   asm volatile("cp.async.bulk.tensor.2d.shared::cluster.global.mbarrier::complete_tx::bytes.multicast::cluster"
@@ -84,6 +91,9 @@ __device__ inline void tma_load_2d_to(unsigned short blocks, void* to, const Ten
 
 __device__ inline void named_barrier_sync(unsigned id, unsigned threads) {
   asm volatile("bar.sync %0, %1;" ::"r"(id), "r"(threads) : "memory");
+}
+__device__ inline void named_barrier_arrive(unsigned id, unsigned threads) {  // counts among `threads`, and goes on
+  asm volatile("bar.arrive %0, %1;" ::"r"(id), "r"(threads) : "memory");
 }
 __device__ inline void cluster_sync() {
   asm volatile("barrier.cluster.arrive.release; barrier.cluster.wait.acquire;" ::: "memory");
@@ -130,6 +140,26 @@ __device__ inline void wgmma_wait(float (&d)[n]) {  // until at most the last `p
 
 #define HANDGRAD_4(d, i) "+f"(d[i]), "+f"(d[i + 1]), "+f"(d[i + 2]), "+f"(d[i + 3])
 #define HANDGRAD_16(d, i) HANDGRAD_4(d, i), HANDGRAD_4(d, i + 4), HANDGRAD_4(d, i + 8), HANDGRAD_4(d, i + 12)
+
+// d += a b, 64 x 16 times 16 x 64.
+template <bool a_transposed, bool b_transposed>
+__device__ inline void wgmma_m64n64k16(float (&d)[32], unsigned long long a, unsigned long long b) {
+  asm volatile("{ .reg .pred add; setp.ne.b32 add, 1, 0; wgmma.mma_async.sync.aligned.m64n64k16.f32.bf16.bf16 "
+               "{%0,%1,%2,%3,%4,%5,%6,%7,%8,%9,%10,%11,%12,%13,%14,%15,"
+               "%16,%17,%18,%19,%20,%21,%22,%23,%24,%25,%26,%27,%28,%29,%30,%31}, "
+               "%32, %33, add, 1, 1, %34, %35; }"
+               : HANDGRAD_16(d, 0), HANDGRAD_16(d, 16)
+               : "l"(a), "l"(b), "n"(a_transposed), "n"(b_transposed));
+}
+template <bool b_transposed>
+__device__ inline void wgmma_m64n64k16(float (&d)[32], const unsigned (&a)[4], unsigned long long b) {
+  asm volatile("{ .reg .pred add; setp.ne.b32 add, 1, 0; wgmma.mma_async.sync.aligned.m64n64k16.f32.bf16.bf16 "
+               "{%0,%1,%2,%3,%4,%5,%6,%7,%8,%9,%10,%11,%12,%13,%14,%15,"
+               "%16,%17,%18,%19,%20,%21,%22,%23,%24,%25,%26,%27,%28,%29,%30,%31}, "
+               "{%32,%33,%34,%35}, %36, add, 1, 1, %37; }"
+               : HANDGRAD_16(d, 0), HANDGRAD_16(d, 16)
+               : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "l"(b), "n"(b_transposed));
+}
 
 // d += a b, 64 x 16 times 16 x 128.
 template <bool a_transposed, bool b_transposed>

@@ -1,5 +1,5 @@
 """The ladders in story order: operation -> stems of its rungs. A rung is `<stem>.cu` and its launcher `<stem>.py`, a pair
-with forward, vjp and accepts as kernels/README.md describes it. The last rung is the one to use.
+with forward, vjp and accepts as kernels/README.md describes it. The last rung that accepts a problem is the one to use.
 """
 
 from importlib import import_module
@@ -8,7 +8,7 @@ from types import ModuleType
 LADDERS: dict[str, tuple[str, ...]] = {
     "add": ("01_vector_loads",),
     "add_layer_norm": ("01_warp_per_row",),
-    "attention": ("01_three_kernels", "02_online", "03_mma"),
+    "attention": ("01_three_kernels", "02_online", "03_mma", "04_wgmma", "05_warp_specialised"),
     "bias_gelu": ("01_slabs",),
     "cross_entropy": ("01_warp_per_row", "02_block_online"),
     "dropout": ("01_elementwise", "02_vector_loads"),

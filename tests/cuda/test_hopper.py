@@ -81,6 +81,16 @@ def test_the_swizzle_adds_the_row_to_the_place_of_each_16_bytes():
             assert (swizzled[row, piece ^ row % 8] == plain[row, piece]).all()
 
 
+def test_a_load_of_one_of_several_matrices():
+    """Rows beyond it are zeros, and not those of the next matrix."""
+    x = NUMBERS.reshape(2, 50, 80)
+    y, body = np.zeros((64, 64), np.uint16), TILE.replace("2d", "3d").replace("X, Y", "16, 3, 1")
+    launch(body, "unsigned short* y, const __grid_constant__ TensorMap map", (1,), (64,), (y, TensorMap(x, (64, 64, 1), False)))
+    assert (y == box(x[1], (16, 3))).all()
+    launch(body, "unsigned short* y, const __grid_constant__ TensorMap map", (1,), (64,), (y, TensorMap(x, (64, 32, 2), False)))
+    assert (y[:32] == box(x[1], (16, 3), (32, 64))).all() and not y[32:].any()
+
+
 def test_a_load_of_a_vector():
     x, y = np.arange(20, dtype=np.float32), np.full(16, -1, np.float32)
     body = """__shared__ Mbarrier there;
@@ -155,7 +165,7 @@ def test_a_buffer_that_is_filled_again_too_early_is_a_race():
         (np.zeros((4, 64), np.uint16), (64, 257), True, r"a box of \(64, 257\) with 2 bytes a number: sides are 1 to 256"),
         (np.zeros((4, 64), np.uint16), (32, 64), True, "a row of the box has 64 bytes, but it is swizzled in pieces of 128"),
         (np.zeros((4, 64), np.uint16), (4, 64), False, "a row a multiple of 16 bytes"),
-        (np.zeros((0, 64), np.uint16), (64, 64), True, r"not empty .*; got \(0, 64\)"),
+        (np.zeros((0, 64), np.uint16), (64, 64), True, r"not empty, .*; got \(0, 64\)"),
         (np.zeros((4, 64), np.uint16).T, (4, 64), True, "of a C-contiguous vector or matrix"),
     ],
 )  # fmt: skip
@@ -216,7 +226,27 @@ def test_wgmma_multiplies_tiles_in_both_directions(ta, tb):
     assert near(*multiplied(PRODUCT, ta, tb))
 
 
-def test_wgmma_with_a_in_registers():
+def test_wgmma_of_256_columns():
+    body = PRODUCT.replace("n128", "n256").replace("d[64]", "d[128]").replace("j < 64;", "j < 128;")
+    body = body.replace("* 128 + column] =", "* 128 + column % 128] += column < 128 ?").replace("= d[j]", "= d[j]")
+    body = body.replace("? d[j];", "? d[j] : 0.0f;").replace(
+        "3 * 8192);", "5 * 8192); for (int n = 2; n < 4; n++) tma_load_2d(b + n * 8192, of_b, 64 * n, 0, &there);"
+    )
+    assert near(*multiplied(body))
+
+
+def test_wgmma_of_64_columns():
+    """Twice: the left half and the right one."""
+    start, end = PRODUCT.index("for (int k"), PRODUCT.index("wgmma_commit")
+    left = PRODUCT[start:end].replace("n128", "n64").replace("(d,", "(halves[0],")
+    right = left.replace("halves[0]", "halves[1]").replace("(b +", "(b + 8192 +")
+    body = PRODUCT[:start] + left + right + PRODUCT[end:].replace("= d[j];", "= halves[j / 32][j % 32];")
+    body = body.replace("float d[64] = {};", "float d[64] = {}, halves[2][32] = {};")
+    assert near(*multiplied(body))
+
+
+@pytest.mark.parametrize("N", [64, 128])
+def test_wgmma_with_a_in_registers(N):
     load = """unsigned ra[4]; unsigned short* whole = (unsigned short*)(memory + 32768);
     for (int j = i; j < 4096; j += 128) whole[j] = ((unsigned short*)a)[j / 64 * 64 + ((j / 8 ^ j / 64) % 8) * 8 + j % 8];
     __syncthreads();
@@ -230,7 +260,10 @@ def test_wgmma_with_a_in_registers():
     }
     wgmma_commit();"""
     body = PRODUCT[: PRODUCT.index("wgmma_fence")] + load + PRODUCT[PRODUCT.index("wgmma_commit();") + 15 :]
-    assert near(*multiplied(body))
+    body = body.replace("n128", f"n{N}").replace("float d[64]", f"float d[{N // 2}]")
+    body = body.replace("j < 64; j++) {\n  int", f"j < {N // 2}; j++) {{\n  int")
+    got, want = multiplied(body)
+    assert near(got[:, :N], want[:, :N])
 
 
 def test_a_warpgroup_sees_the_same_under_the_sanitizer():
@@ -300,9 +333,19 @@ def test_a_named_barrier_holds_some_warps():
     assert (integers(body, 128).reshape(2, 64) == [[*range(63, -1, -1)], [*range(127, 63, -1)]]).all()
 
 
+def test_some_warps_arrive_at_a_named_barrier_and_others_wait_there():
+    body = """__shared__ int s[32];
+    for (int t = 0; t < 3; t++)
+      if (i < 32) { s[i] = 100 * t + i; named_barrier_arrive(1, 64); named_barrier_sync(2, 64); }
+      else { named_barrier_sync(1, 64); y[i] = s[63 - i]; named_barrier_arrive(2, 64); }
+    if (i < 32) y[i] = i;"""
+    assert (integers(body, 64) == [*range(32), *range(231, 199, -1)]).all()
+
+
 @pytest.mark.parametrize(
     ("body", "sentence"),
     [
+        ("if (i < 32) named_barrier_arrive(1, 64);", r"nobody has waited for 32 threads that arrived at named barrier 1 of 64"),
         ("if (i < 32) named_barrier_sync(1, 64);", r"in line 3 for a named barrier that 32 of 64 threads have reached"),
         ("named_barrier_sync(1, i < 32 ? 64 : 32);", r"barrier 1 is for \d+ threads here, and for \d+ where others wait"),
         ("named_barrier_sync(0, 64);", r"bar.sync in line 3: barrier 0 of 64 threads; there are 1 to 15"),

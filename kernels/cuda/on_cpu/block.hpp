@@ -105,7 +105,7 @@ struct Load {                      // a TMA load under way (tma.hpp)
   const TensorMap* map;
   char* to;
   Mbarrier* barrier;
-  int at[2];
+  int at[3];
   unsigned blocks;                 // one bit for each block of the cluster that gets it
   Thread* by;
   int line;
@@ -270,7 +270,7 @@ static void run_cluster(dim3 corner) {  // its first block
   for (unsigned i = 0; i < places; i++) order[i] = i;
   while (cluster_live && !failed) {
     if (any_ready()) one_round(order);
-    else if (loading) perform_one(0);
+    else if (loading) perform_one(schedule == greedy ? loading - 1 : 0);  // copies end in any order
     else fail_stuck();
   }
   if (!failed && loading)

@@ -7,7 +7,15 @@
 #include "wgmma.hpp"
 
 namespace on_cpu {
-static const bool known = (hopper = {perform, reset_multiplies, check_multiplies}, true);
+static void check_at_the_end() {  // of a cluster
+  check_multiplies();
+  for (unsigned k = 0; k < together; k++)
+    for (const NamedBarrier& named : blocks[k].named)
+      if (named.arrived && !failed)
+        fail("the block ends, and nobody has waited for %u threads that arrived at named barrier %u of %u", named.arrived,
+             unsigned(&named - blocks[k].named), named.wanted);
+}
+static const bool known = (hopper = {perform, reset_multiplies, check_at_the_end}, true);
 }
 
 static inline unsigned char* aligned_1024(unsigned char* memory, int line = __builtin_LINE()) {
@@ -28,10 +36,8 @@ static void describe_named(const void* event, char* text, size_t room) {
   const NamedBarrier& named = *static_cast<const NamedBarrier*>(event);
   snprintf(text, room, "a named barrier that %u of %u threads have reached", named.arrived, named.wanted);
 }
-}  // namespace on_cpu
 
-static inline void named_barrier_sync(unsigned id, unsigned threads, int line = __builtin_LINE()) {
-  using namespace on_cpu;
+static void named_barrier(unsigned id, unsigned threads, bool waits, int line) {
   if (id == 0 || id >= NAMED_BARRIERS || threads % LANES || threads == 0 || threads > count) {
     fail("bar.sync in line %d: barrier %u of %u threads; there are 1 to 15, for whole warps of a block of %u", line, id, threads,
          count);
@@ -43,9 +49,20 @@ static inline void named_barrier_sync(unsigned id, unsigned threads, int line = 
     give_up();
   }
   named.wanted = threads;
-  if (++named.arrived < threads) return wait_for(&named, describe_named, line);
+  if (++named.arrived < threads) {
+    if (waits) wait_for(&named, describe_named, line);
+    return;
+  }
   named.arrived = 0;
   wake(&named);
+}
+}  // namespace on_cpu
+
+static inline void named_barrier_sync(unsigned id, unsigned threads, int line = __builtin_LINE()) {
+  on_cpu::named_barrier(id, threads, true, line);
+}
+static inline void named_barrier_arrive(unsigned id, unsigned threads, int line = __builtin_LINE()) {
+  on_cpu::named_barrier(id, threads, false, line);
 }
 
 // ---- clusters: blocks that run at the same time and read each other's shared memory

@@ -17,10 +17,10 @@ static_assert(sizeof(Mbarrier) == 8, "as on a GPU");
 
 struct alignas(64) TensorMap {  // tensor_map.py writes it. On a GPU the driver does, in a way that only the hardware reads
   const char* address;
-  unsigned long long stride;    // bytes from a row to the next
+  unsigned long long strides[2];  // bytes from a row to the next, from a matrix to the next
   unsigned rank, element_bytes, swizzled;
-  unsigned sizes[2], box[2];    // elements: along a row, rows
-  char unused[84];
+  unsigned sizes[3], box[3];      // elements: along a row, rows, matrices
+  char unused[68];
 };
 static_assert(sizeof(TensorMap) == 128, "as on a GPU");
 
@@ -112,7 +112,7 @@ static inline void mbarrier_wait_cluster(Mbarrier* b, unsigned parity, int line 
 namespace on_cpu {
 static void perform(const Load& load) {
   const TensorMap& map = *load.map;
-  const unsigned across = map.box[0] * map.element_bytes, down = map.rank == 2 ? map.box[1] : 1;
+  const unsigned across = map.box[0] * map.element_bytes, down = map.box[1] * map.box[2];
   for (unsigned k = 0; k < together; k++) {
     if (!(load.blocks >> k & 1)) continue;
     if (!blocks[k].live) return fail("the TMA load in line %d writes into block %u of the cluster, which has ended", load.line, k);
@@ -122,11 +122,13 @@ static void perform(const Load& load) {
       for (unsigned x = 0; x < across; x += 16) {  // a row of a box is a multiple of 16 bytes
         const unsigned at = to + y * across + x;
         char* piece = window + (map.swizzled ? swizzle(at) : at);
-        const long long row = (long long)load.at[1] + y;
+        const long long row = (long long)load.at[1] + y % map.box[1], matrix = (long long)load.at[2] + y / map.box[1];
         for (unsigned i = 0; i < 16; i += map.element_bytes) {
           const long long column = (long long)load.at[0] + (x + i) / map.element_bytes;
-          const bool inside = row >= 0 && row < map.sizes[1] && column >= 0 && column < map.sizes[0];
-          if (inside) memcpy(piece + i, map.address + row * map.stride + column * map.element_bytes, map.element_bytes);
+          const bool inside = matrix >= 0 && matrix < map.sizes[2] && row >= 0 && row < map.sizes[1] && column >= 0 &&
+                              column < map.sizes[0];
+          const char* from = map.address + matrix * map.strides[1] + row * map.strides[0] + column * map.element_bytes;
+          if (inside) memcpy(piece + i, from, map.element_bytes);
           else memset(piece + i, 0, map.element_bytes);
         }
       }
@@ -139,9 +141,9 @@ static void perform(const Load& load) {
   }
 }
 
-static void load(void* to, const TensorMap& map, unsigned rank, int x, int y, Mbarrier* b, unsigned into, int line) {
+static void load(void* to, const TensorMap& map, unsigned rank, int x, int y, int z, Mbarrier* b, unsigned into, int line) {
   const unsigned address = shared_address(to, "where a TMA load writes", line);
-  const unsigned bytes = map.box[0] * map.element_bytes * (map.rank == 2 ? map.box[1] : 1);
+  const unsigned bytes = map.box[0] * map.box[1] * map.box[2] * map.element_bytes;
   if (together > 1) shared_address(b, "the mbarrier of a TMA load", line);
   need_mbarrier(*b, "loads with", line);
   if (map.rank != rank) fail("the TMA load in line %d is for %u dimensions, and its map has %u", line, rank, map.rank);
@@ -152,7 +154,7 @@ static void load(void* to, const TensorMap& map, unsigned rank, int x, int y, Mb
   else if (!into || into >> together)
     fail("the TMA load in line %d is for the blocks %#x of a cluster of %u", line, into, together);
   if (failed) give_up();
-  const Load asked{&map, static_cast<char*>(to), b, {x, y}, into, self, line};
+  const Load asked{&map, static_cast<char*>(to), b, {x, y, z}, into, self, line};
   if (late() && loading == sizeof loads / sizeof loads[0])
     fail("the TMA load in line %d: more than 1024 are under way, which is more than the emulator keeps", line);
   else if (late()) loads[loading++] = asked;
@@ -162,12 +164,15 @@ static void load(void* to, const TensorMap& map, unsigned rank, int x, int y, Mb
 }  // namespace on_cpu
 
 static inline void tma_load_1d(void* to, const TensorMap& map, int x, Mbarrier* b, int line = __builtin_LINE()) {
-  on_cpu::load(to, map, 1, x, 0, b, 1u << on_cpu::self->block->rank, line);
+  on_cpu::load(to, map, 1, x, 0, 0, b, 1u << on_cpu::self->block->rank, line);
 }
 static inline void tma_load_2d(void* to, const TensorMap& map, int x, int y, Mbarrier* b, int line = __builtin_LINE()) {
-  on_cpu::load(to, map, 2, x, y, b, 1u << on_cpu::self->block->rank, line);
+  on_cpu::load(to, map, 2, x, y, 0, b, 1u << on_cpu::self->block->rank, line);
+}
+static inline void tma_load_3d(void* to, const TensorMap& map, int x, int y, int z, Mbarrier* b, int line = __builtin_LINE()) {
+  on_cpu::load(to, map, 3, x, y, z, b, 1u << on_cpu::self->block->rank, line);
 }
 static inline void tma_load_2d_to(unsigned short blocks, void* to, const TensorMap& map, int x, int y, Mbarrier* b,
                                   int line = __builtin_LINE()) {
-  on_cpu::load(to, map, 2, x, y, b, blocks, line);
+  on_cpu::load(to, map, 2, x, y, 0, b, blocks, line);
 }

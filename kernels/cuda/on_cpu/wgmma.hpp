@@ -12,7 +12,8 @@
 // M or N are `leading` from the last.
 //
 // Half of the schedules multiply at once (which shows operands that are not there yet), half at the wait (which shows operands
-// that were overwritten, and sums that were read too early). Each warp multiplies by itself, when its own lanes have come.
+// that were overwritten, and sums that were read too early); each half has schedules in which TMA copies late, and at once. Each
+// warp multiplies by itself, when its own lanes have come.
 #pragma once
 #include "tma.hpp"
 
@@ -32,6 +33,8 @@ struct Multiplies {               // of a warp
   bool fenced;
 };
 static Multiplies multiplies[PLACES / LANES];
+
+static bool multiplies_late() { return schedule == reverse || schedule == greedy_reverse || schedule == seeded + 1; }
 
 static void reset_multiplies() {
   for (unsigned w = 0; w < places / LANES; w++) {
@@ -106,7 +109,7 @@ static void wgmma_of_lanes(void** payloads, unsigned) {  // by the last lane to 
   m.group = all.group;
   all.made++;
   if (!all.fenced) return fail("the wgmma in line %d comes without a wgmma_fence since the start, or since the last wait", m.line);
-  if (!late()) return multiply_now(m, *self->block, warp);
+  if (!multiplies_late()) return multiply_now(m, *self->block, warp);
   if (all.many == sizeof all.waiting / sizeof all.waiting[0])
     return fail("the wgmma in line %d: more than 16 are under way, which is more than the emulator keeps", m.line);
   all.waiting[all.many++] = m;
@@ -171,6 +174,14 @@ template <int pending, int n>
 static inline void wgmma_wait(float (&)[n], int line = __builtin_LINE()) {  // all but the last `pending` groups are there
   unsigned kept = pending;
   on_cpu::collective(0xffffffffu, kept, on_cpu::wait_of_lanes, line);
+}
+template <bool a_transposed, bool b_transposed>
+static inline void wgmma_m64n64k16(float (&d)[32], unsigned long long a, unsigned long long b, int line = __builtin_LINE()) {
+  on_cpu::wgmma(d, nullptr, a, b, 64, a_transposed, b_transposed, line);
+}
+template <bool b_transposed>
+static inline void wgmma_m64n64k16(float (&d)[32], const unsigned (&a)[4], unsigned long long b, int line = __builtin_LINE()) {
+  on_cpu::wgmma(d, a, 0, b, 64, false, b_transposed, line);
 }
 template <bool a_transposed, bool b_transposed>
 static inline void wgmma_m64n128k16(float (&d)[64], unsigned long long a, unsigned long long b, int line = __builtin_LINE()) {

@@ -1,0 +1,270 @@
+// attention 05, warp specialised: one warpgroup asks for tiles, two take turns: one multiplies while the other weighs its scores.
+//
+// As FlashAttention-3 (Shah et al. 2024) describes it. The producer runs ahead as far as the ring allows and gives its registers
+// to the consumers, of which each owns 64 of the block's 128 queries. Exponentials have far fewer units than products, so the two
+// are overlapped twice:
+//   between warpgroups: a consumer starts its products only in its turn, and passes the turn on when they are under way. So one
+//   weighs scores while the tensor cores work for the other one. A turn is a named barrier at which its owner waits and the
+//   other one arrives.
+//   within a warpgroup: the scores of tile n are asked for before the product of the weights and values of tile n - 1, and are
+//   weighed while the latter is still under way. So weights live one step longer, beside the next scores.
+// Keys are given back when their scores are there, values when their product is: they have rings of their own. Tile n lies in
+// stage n % STAGES and is the (n / STAGES)-th there: that number's last bit is the phase to wait for.
+//
+// Forward only: the way back is rung 04's, which takes y and lse as they are made here. Layouts, hidden keys and base 2 are rung
+// 04's too. A thread's number i of a tile is in row group + 8 (i / 2 % 2) of its warp and in column 8 (i / 4) + 2 member + i % 2.
+// Query i stands at i + S - T and sees the keys from `before` places before it to `after` places after it. A query that sees
+// nothing gets y = 0 and lse = infinity. lse: float32, B H heads of T rounded up to 128.
+// q, y: B H heads of T x D; k, v: B G heads of S x D, H a multiple of G. D: a multiple of 8 up to HEAD_DIM.
+
+#include <cuda_bf16.h>
+
+#include "hopper.cuh"
+
+constexpr float LOWEST = -3.402823466e+38f;  // the most negative float: below it lies only -infinity
+constexpr float LOG2_E = 1.4426950408889634f;
+constexpr unsigned ALL = 0xffffffffu;
+constexpr int OWNED = 128, KEYS = 128, THREADS = 384, STAGES = 2;
+constexpr int CONSUMERS = 2;   // warpgroups; the first one of the block is the producer
+constexpr int BOX = 64 * 128;  // bytes of 64 rows of 64 numbers, which is what one load copies
+constexpr int TURN = 1;        // the named barrier of the first consumer; the next one is the other's
+
+struct Problem {
+  int H, G, T, S, D, before, after;
+  float scale;
+
+  __device__ int key_head(int head) const { return head / H * G + head % H / (H / G); }
+  __device__ size_t queries() const { return (T + OWNED - 1) / OWNED * OWNED; }  // of a head in lse and inner
+};
+
+struct Barriers {
+  Mbarrier queries, keys[STAGES], values[STAGES], keys_read[STAGES], values_read[STAGES];
+};
+
+__device__ float infinity() { return __int_as_float(0x7f800000); }
+
+// A tile lies as HEAD_DIM / 64 panels of 64 columns, ROWS rows of 128 bytes each.
+template <int ROWS, int HEAD_DIM>
+__device__ void load_tile(unsigned char* tile, const TensorMap& heads, int row, int head, Mbarrier* there) {
+  for (int p = 0; p < HEAD_DIM / 64; p++)
+    for (int r = 0; r < ROWS; r += 64) tma_load_3d(tile + p * ROWS * 128 + r * 128, heads, 64 * p, row + r, head, there);
+}
+
+// d += 64 rows of `a` times the rows of `b`, whose tiles have A_ROWS and B_ROWS.
+template <int HEAD_DIM, int A_ROWS, int B_ROWS>
+__device__ void add_dots(float (&d)[64], const unsigned char* a, const unsigned char* b) {
+#pragma unroll
+  for (int k = 0; k < HEAD_DIM; k += 16) {
+    const unsigned long long of_a = wgmma_descriptor(a + k / 64 * A_ROWS * 128 + k % 64 * 2, 0, 8 * 128);
+    const unsigned long long of_b = wgmma_descriptor(b + k / 64 * B_ROWS * 128 + k % 64 * 2, 0, 8 * 128);
+    wgmma_m64n128k16<false, false>(d, of_a, of_b);
+  }
+}
+
+// d += weights times the ROWS rows of `b`.
+template <int ROWS, int n>
+__device__ void add_product(float (&d)[n], const unsigned (&weights)[ROWS / 16][4], const unsigned char* b) {
+#pragma unroll
+  for (int k = 0; k < ROWS; k += 16) {
+    const unsigned long long of_b = wgmma_descriptor(b + k * 128, ROWS * 128, 8 * 128);
+    if constexpr (n == 32) wgmma_m64n64k16<true>(d, weights[k / 16], of_b);
+    else wgmma_m64n128k16<true>(d, weights[k / 16], of_b);
+  }
+}
+
+// Weights as the left factor of a product: two neighbours in a register.
+template <int n>
+__device__ void pack(unsigned (&packed)[n / 8][4], const float (&weights)[n]) {
+#pragma unroll
+  for (int i = 0; i < n; i += 2) {
+    const __nv_bfloat162 both = __floats2bfloat162_rn(weights[i], weights[i + 1]);
+    packed[i / 8][i / 2 % 4] = *reinterpret_cast<const unsigned*>(&both);
+  }
+}
+
+// s times `octaves`, and -infinity in columns, which count from column0, that are hidden from their row: before `low`, beyond
+// `high` (of the thread's first row; both rise by one a row) or from `columns` on.
+template <int n>
+__device__ void scale_and_hide(float (&s)[n], float octaves, int column0, int low, int high, int columns) {
+  const int group = threadIdx.x % 32 / 4, member = threadIdx.x % 4;
+#pragma unroll
+  for (int i = 0; i < n; i++) s[i] *= octaves;
+  if (low - group + 15 <= column0 && column0 + 2 * n - 1 <= high - group && column0 + 2 * n <= columns) return;  // of all 16 rows
+#pragma unroll
+  for (int i = 0; i < n; i++) {
+    const int column = column0 + i / 4 * 8 + 2 * member + i % 2, below = i / 2 % 2 * 8;
+    if (column < low + below || column > high + below || column >= columns) s[i] = -infinity();
+  }
+}
+
+// Scores become weights 2^(s - m) with the largest score m so far; `total` sums them, and what was summed before shrinks.
+template <int n>
+__device__ void weigh(float (&s)[n], float (&m)[2], float (&total)[2], float (&shrink)[2]) {
+#pragma unroll
+  for (int r = 0; r < 2; r++) {
+    float larger = m[r];
+#pragma unroll
+    for (int i = 2 * r; i < n; i += 4) larger = fmaxf(larger, fmaxf(s[i], s[i + 1]));
+    for (int away = 2; away > 0; away /= 2) larger = fmaxf(larger, __shfl_xor_sync(ALL, larger, away));
+    shrink[r] = exp2f(m[r] - larger);
+    m[r] = larger;
+    total[r] *= shrink[r];
+#pragma unroll
+    for (int i = 2 * r; i < n; i += 4) {
+      s[i] = exp2f(s[i] - larger);
+      s[i + 1] = exp2f(s[i + 1] - larger);
+      total[r] += s[i] + s[i + 1];
+    }
+  }
+}
+
+// The thread's numbers of 64 x HEAD_DIM sums, times a factor for each of its two rows, of which those before `last` are stored.
+template <int n>
+__device__ void store(__nv_bfloat16* rows, const float (&sums)[n], const float (&factor)[2], int row, int last, int D) {
+  const int member = threadIdx.x % 4;
+#pragma unroll
+  for (int i = 0; i < n; i += 2) {
+    const int r = i / 2 % 2, column = i / 4 * 8 + 2 * member;
+    if (row + 8 * r < last && column < D)
+      *reinterpret_cast<__nv_bfloat162*>(rows + (size_t)(row + 8 * r) * D + column) =
+          __floats2bfloat162_rn(sums[i] * factor[r], sums[i + 1] * factor[r]);
+  }
+}
+
+template <int HEAD_DIM>
+__device__ void produce(const TensorMap& q, const TensorMap& k, const TensorMap& v, const Problem& of, unsigned char* tile_q,
+                        Barriers& barriers, int head, int first, int begin, int many) {
+  constexpr int TILE = KEYS * HEAD_DIM * 2;
+  unsigned char *tiles_k = tile_q + OWNED * HEAD_DIM * 2, *tiles_v = tiles_k + STAGES * TILE;
+  mbarrier_arrive_expecting(&barriers.queries, OWNED * HEAD_DIM * 2);
+  load_tile<OWNED, HEAD_DIM>(tile_q, q, first, head, &barriers.queries);
+  const auto load = [&](unsigned char* tiles, const TensorMap& heads, int n, Mbarrier* there, Mbarrier* read) {
+    const int s = n % STAGES;
+    mbarrier_wait(&read[s], n / STAGES + 1 & 1);  // the first time round, the phase before phase 0 counts as ended
+    mbarrier_arrive_expecting(&there[s], TILE);
+    load_tile<KEYS, HEAD_DIM>(tiles + s * TILE, heads, begin + n * KEYS, of.key_head(head), &there[s]);
+  };
+  for (int n = 0; n <= many; n++) {  // in the order in which they are wanted
+    if (n < many) load(tiles_k, k, n, barriers.keys, barriers.keys_read);
+    if (n > 0) load(tiles_v, v, n - 1, barriers.values, barriers.values_read);
+  }
+}
+
+template <int HEAD_DIM>
+__device__ void consume(__nv_bfloat16* y, float* lse, const Problem& of, const unsigned char* tile_q, Barriers& barriers, int head,
+                        int first, int begin, int many) {
+  constexpr int TILE = KEYS * HEAD_DIM * 2;
+  const unsigned char *tiles_k = tile_q + OWNED * HEAD_DIM * 2, *tiles_v = tiles_k + STAGES * TILE;
+  const int consumer = threadIdx.x / 128 - 1, lane = threadIdx.x % 32, T = of.T, S = of.S;
+  const int row = first + 64 * consumer + threadIdx.x / 32 % 4 * 16 + lane / 4;  // and the row 8 below it
+  const int low = row + S - T - of.before, high = row + S - T + of.after;
+  const unsigned char* own = tile_q + consumer * BOX;
+  float m[2] = {LOWEST, LOWEST}, total[2] = {}, shrink[2], sums[HEAD_DIM / 2] = {};  // total: of the thread's own keys
+  unsigned weights[KEYS / 16][4];
+
+  const auto wait_for_turn = [&] { named_barrier_sync(TURN + consumer, CONSUMERS * 128); };
+  const auto pass_turn = [&](int n) {  // the second one begins by passing it to the first, so it has none to pass at the end
+    if (consumer == 0 || n + 1 < many) named_barrier_arrive(TURN + 1 - consumer, CONSUMERS * 128);
+  };
+  mbarrier_wait(&barriers.queries, 0);
+  if (many) {
+    float s[KEYS / 2] = {};
+    if (consumer == 1) named_barrier_arrive(TURN, CONSUMERS * 128);
+    mbarrier_wait(&barriers.keys[0], 0);
+    wait_for_turn();
+    wgmma_fence(s);
+    add_dots<HEAD_DIM, OWNED, KEYS>(s, own, tiles_k);
+    wgmma_commit();
+    pass_turn(0);
+    wgmma_wait<0>(s);
+    if (lane == 0) mbarrier_arrive(&barriers.keys_read[0]);  // this warp does not read the keys any more
+    scale_and_hide(s, of.scale * LOG2_E, begin, low, high, S);
+    weigh(s, m, total, shrink);
+    pack(weights, s);
+  }
+  for (int n = 1; n < many; n++) {
+    const int stage = n % STAGES, phase = n / STAGES & 1, stage_v = (n - 1) % STAGES, phase_v = (n - 1) / STAGES & 1;
+    float s[KEYS / 2] = {};
+    mbarrier_wait(&barriers.keys[stage], phase);
+    mbarrier_wait(&barriers.values[stage_v], phase_v);
+    wait_for_turn();
+    wgmma_fence(s);
+    add_dots<HEAD_DIM, OWNED, KEYS>(s, own, tiles_k + stage * TILE);
+    wgmma_commit();
+    wgmma_fence(sums);
+    add_product<KEYS>(sums, weights, tiles_v + stage_v * TILE);
+    wgmma_commit();
+    pass_turn(n);
+    wgmma_wait<1>(s);
+    if (lane == 0) mbarrier_arrive(&barriers.keys_read[stage]);
+    scale_and_hide(s, of.scale * LOG2_E, begin + n * KEYS, low, high, S);
+    weigh(s, m, total, shrink);
+    wgmma_wait<0>(sums);
+    if (lane == 0) mbarrier_arrive(&barriers.values_read[stage_v]);
+#pragma unroll
+    for (int i = 0; i < HEAD_DIM / 2; i++) sums[i] *= shrink[i / 2 % 2];
+    pack(weights, s);
+  }
+  if (many) {
+    const int stage_v = (many - 1) % STAGES, phase_v = (many - 1) / STAGES & 1;
+    mbarrier_wait(&barriers.values[stage_v], phase_v);
+    wgmma_fence(sums);
+    add_product<KEYS>(sums, weights, tiles_v + stage_v * TILE);
+    wgmma_commit();
+    wgmma_wait<0>(sums);
+  }
+
+  float factor[2];
+  for (int r = 0; r < 2; r++) {
+    for (int away = 2; away > 0; away /= 2) total[r] += __shfl_xor_sync(ALL, total[r], away);
+    const bool nothing = total[r] == 0.0f;
+    factor[r] = nothing ? 0.0f : 1.0f / total[r];
+    if (lane % 4 == 0) lse[head * of.queries() + row + 8 * r] = nothing ? infinity() : m[r] + log2f(total[r]);
+  }
+  store(y + (size_t)head * T * of.D, sums, factor, row, T, of.D);
+}
+
+template <int HEAD_DIM>
+__device__ void forward(__nv_bfloat16* y, float* lse, const TensorMap& q, const TensorMap& k, const TensorMap& v,
+                        const Problem& of, unsigned char* memory) {
+  unsigned char* tile_q = aligned_1024(memory);
+  Barriers& barriers = *reinterpret_cast<Barriers*>(tile_q + (OWNED + STAGES * 2 * KEYS) * HEAD_DIM * 2);
+  const int T = of.T, S = of.S, tiles = (T + OWNED - 1) / OWNED;
+  const int head = blockIdx.x / tiles, first = blockIdx.x % tiles * OWNED;
+  const int begin = max(0, first + S - T - of.before), end = min(S, min(T, first + OWNED) + S - T + of.after);
+  const int many = end > begin ? (end - begin + KEYS - 1) / KEYS : 0;
+  if (threadIdx.x == 0) {
+    mbarrier_init(&barriers.queries, 1);
+    for (int s = 0; s < STAGES; s++) {
+      mbarrier_init(&barriers.keys[s], 1);
+      mbarrier_init(&barriers.values[s], 1);
+      mbarrier_init(&barriers.keys_read[s], CONSUMERS * 4);  // warps
+      mbarrier_init(&barriers.values_read[s], CONSUMERS * 4);
+    }
+    mbarrier_init_fence();
+  }
+  __syncthreads();  // the mbarriers are there
+  if (threadIdx.x < 128) {
+    registers_give<40>();
+    if (threadIdx.x == 0) produce<HEAD_DIM>(q, k, v, of, tile_q, barriers, head, first, begin, many);
+  } else {
+    registers_take<232>();
+    consume<HEAD_DIM>(y, lse, of, tile_q, barriers, head, first, begin, many);
+  }
+}
+
+extern "C" __global__ void __launch_bounds__(THREADS, 1)
+    attention_forward_05_warp_specialised_64(__nv_bfloat16* y, float* lse, const __grid_constant__ TensorMap q,
+                                             const __grid_constant__ TensorMap k, const __grid_constant__ TensorMap v, int H,
+                                             int G, int T, int S, int D, int before, int after, float scale) {
+  extern __shared__ unsigned char memory[];
+  forward<64>(y, lse, q, k, v, {H, G, T, S, D, before, after, scale}, memory);
+}
+
+extern "C" __global__ void __launch_bounds__(THREADS, 1)
+    attention_forward_05_warp_specialised_128(__nv_bfloat16* y, float* lse, const __grid_constant__ TensorMap q,
+                                              const __grid_constant__ TensorMap k, const __grid_constant__ TensorMap v, int H,
+                                              int G, int T, int S, int D, int before, int after, float scale) {
+  extern __shared__ unsigned char memory[];
+  forward<128>(y, lse, q, k, v, {H, G, T, S, D, before, after, scale}, memory);
+}
