@@ -49,7 +49,7 @@ import sides as who
 
 SAMPLE = 5e-4
 """Seconds of a sample at least: as many passes as that takes are timed together."""
-MOST_COPIES, MOST_BYTES = 64, 1 << 30
+MOST_COPIES, MOST_BYTES = 64, 2 << 30
 AGAIN = 3
 """So many times the limits are measured again before a figure beyond them counts as an error."""
 
@@ -152,7 +152,7 @@ def one(
         poisoned[name] = found["poisoned"]
     times: dict[str, Any] = {}
     for level in arguments.caches:
-        fit = 2 * limits["last_cache"] // case.bytes  # copies that the last cache would hold, and once more
+        fit = 4 * limits["last_cache"] // case.bytes  # of a copy, a pass may read a third, and write around the caches
         copies = 1 if level == "warm" else min(MOST_COPIES, MOST_BYTES // case.bytes, 1 + fit)
         if level == "cold" and (copies < 2 or case.op in cases.UPDATES):
             continue  # one copy is larger than the last cache: warm is cold
