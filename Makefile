@@ -31,10 +31,12 @@ bench: $(STAMP)
 	$(BIN)/handgrad bench
 	$(BIN)/python benches/gpt_step.py
 
-# Hours: every row and kernel on 10,000 random examples (K="softmax or gelu" for some of them), all mutants, 3,000 trials.
+# Hours: every row and kernel on 10,000 random examples (K="softmax or gelu" for some of them), all mutants, 3,000 trials,
+# and all mistakes planted in CUDA kernels, of which `make test` tries every fourth.
 soak: $(STAMP)
 	$(BIN)/python -m pytest -q -n auto --hypothesis-profile=soak tests/rows/test_properties.py -k "$(K)"
 	$(BIN)/handgrad check --trials 3000 --mutants
+	HANDGRAD_MUTANTS=all $(BIN)/python -m pytest -q -n auto tests/cuda -k "planted and ($(or $(K),planted))"
 
 # pip's own message says what is wrong, should an installation fail; python3-venv is a package of its own on Debian.
 $(STAMP): pyproject.toml

@@ -2,12 +2,14 @@
 
 import importlib
 import math
+import os
 import shutil
 import sys
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
+from zlib import crc32
 
 import ml_dtypes
 import numpy as np
@@ -22,12 +24,21 @@ EPS = float(np.finfo(np.float32).eps)
 LAST_ROUNDING = {"float32": 0.0, "float16": 2.0**-11, "bfloat16": 2.0**-8}
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Without g++ nothing here can run."""
+PLANTED, SHARE = "test_a_planted_mistake_is_caught", 4
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Without g++ nothing here can run. Of the planted mistakes, each of which is compiled, every fourth is tried, always the
+    same ones; HANDGRAD_MUTANTS=all tries all of them (`make soak` does).
+    """
     if shutil.which("g++") is None:
         for item in items:
             if "tests/cuda" in item.path.as_posix():
                 item.add_marker(pytest.mark.skip(reason="g++ is not installed, which runs CUDA kernels on the CPU"))
+    if os.environ.get("HANDGRAD_MUTANTS") != "all":
+        left = [i for i in items if PLANTED in i.name and "tests/cuda" in i.path.as_posix() and crc32(i.name.encode()) % SHARE]
+        config.hook.pytest_deselected(items=left)
+        items[:] = [item for item in items if item not in set(left)]
 
 
 @pytest.fixture(scope="session")

@@ -8,6 +8,7 @@ import re
 import shutil
 import subprocess
 import sys
+from importlib import metadata
 from pathlib import Path
 
 import pytest
@@ -22,6 +23,24 @@ every_source = pytest.mark.parametrize("source", SOURCES, ids=lambda path: path.
 
 
 HOPPER = [path for path in SOURCES if architectures(path.read_text()) == ("sm_90a",)]
+REFUSED = "this kernel is for sm_90a alone: compile it with -arch=sm_90a"
+SERIAL = "Potential Performance Loss"
+"""Words of ptxas where it cannot let wgmma run beside the threads."""
+
+
+def installed(package: str) -> bool:
+    try:
+        metadata.distribution(package)
+    except metadata.PackageNotFoundError:
+        return False
+    return True
+
+
+BY_NVRTC = installed("nvidia-cuda-nvrtc") and installed("cuda-bindings")
+by_nvrtc = pytest.mark.skipif(not BY_NVRTC, reason="NVRTC is not installed (pip install -e '.[cuda-compile]')")
+by_nvcc = pytest.mark.skipif(
+    BY_NVRTC or shutil.which("nvcc") is None, reason="NVRTC does what nvcc would, or nvcc is not installed (CUDA toolkit)"
+)
 
 
 def nvcc(source: Path, architecture: str, target: Path) -> tuple[int, str]:
@@ -32,60 +51,65 @@ def nvcc(source: Path, architecture: str, target: Path) -> tuple[int, str]:
     return done.returncode, done.stdout + done.stderr
 
 
-needs_nvcc = pytest.mark.skipif(
-    shutil.which("nvcc") is None, reason="nvcc is not installed (it comes with the CUDA toolkit)"
-)
-
-
-@needs_nvcc
+@by_nvcc
 @every_source
 def test_nvcc(source, tmp_path):
     for architecture in architectures(source.read_text()):
         code, said = nvcc(source, architecture, tmp_path / "k")
         assert code == 0, said
         assert "bytes spill stores" in said and not re.search(r"[1-9]\d* bytes spill", said), said
-        assert "Potential Performance Loss" not in said, said  # ptxas, where it cannot let wgmma run beside the threads
+        assert SERIAL not in said, said
 
 
-@needs_nvcc
-@pytest.mark.parametrize("architecture", ["sm_80", "sm_90"])
+@by_nvcc
 @pytest.mark.parametrize("source", HOPPER, ids=lambda path: path.stem)
-def test_a_kernel_for_hopper_says_so_elsewhere(source, architecture, tmp_path):
-    code, said = nvcc(source, architecture, tmp_path / "k")
-    assert code != 0 and "this kernel is for sm_90a alone: compile it with -arch=sm_90a" in said
+def test_nvcc_makes_a_kernel_for_hopper_for_nothing_else(source, tmp_path):
+    for architecture in ("sm_80", "sm_90"):
+        code, said = nvcc(source, architecture, tmp_path / "k")
+        assert code != 0 and REFUSED in said
 
 
 NVRTC = """
 import json, sys
 from pathlib import Path
 from handgrad.kernels.cuda import compiler
-try:
-    compiler.nvrtc()
-except OSError:
-    sys.exit(77)
-source = Path(sys.argv[1])
-logs = {name: compiler.made(source, name)[1] for name in compiler.architectures(source.read_text())}
-print(json.dumps({"kept": str(compiler.compiled(source, "sm_90a")), "logs": logs}))
+source, found = Path(sys.argv[1]), {}
+for name in sys.argv[2:]:
+    try:
+        found[name] = compiler.made(source, name)[1]
+    except compiler.CompileError as refused:
+        found[name] = str(refused)
+kept = str(compiler.compiled(source, "sm_90a"))
+print(json.dumps({"kept": kept, "logs": found}))
 """
 """In a process of its own: a checkout in a folder called cuda would hide the package of that name from pytest."""
 
 
+def nvrtc(source: Path, tmp_path: Path, *names: str) -> dict:
+    """Where the cubin for sm_90a is kept, and what NVRTC says for each architecture."""
+    environ = {**os.environ, "XDG_CACHE_HOME": str(tmp_path)}
+    command = [sys.executable, "-c", NVRTC, str(source), *names]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, check=False, env=environ)
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)
+
+
+@by_nvrtc
 @every_source
 def test_nvrtc(source, tmp_path, report):
-    """Without a warning; what is kept is an ELF file; and the rung that production uses keeps all its numbers in registers."""
-    environ = {**os.environ, "XDG_CACHE_HOME": str(tmp_path)}
-    command = [sys.executable, "-c", NVRTC, str(source)]
-    done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, check=False, env=environ)
-    if done.returncode == 77:
-        pytest.skip("NVRTC is not installed (pip install -e '.[cuda-compile]')")
-    assert done.returncode == 0, done.stderr
-    found, last = json.loads(done.stdout), [paths[-1] for paths in report.rungs().values()]
+    """Without a warning; what is kept is an ELF file; every number that a thread holds is in a register."""
+    found = nvrtc(source, tmp_path, *architectures(source.read_text()))
     assert Path(found["kept"]).read_bytes().startswith(b"\x7fELF")
     for architecture, log in found["logs"].items():
-        assert "warning" not in log, log
+        assert "warning" not in log and SERIAL not in log, log
         usages = report.usages(log)
         assert set(usages) == set(kernels(source.read_text())), log
         for name, usage in usages.items():
             assert 0 < usage.registers <= 255
-            if source in last:
-                assert usage.spill_stores == usage.spill_loads == 0, f"{name} for {architecture} spills: {usage}"
+            assert usage.spill_stores == usage.spill_loads == 0, f"{name} for {architecture} spills: {usage}"
+
+
+@by_nvrtc
+@pytest.mark.parametrize("source", HOPPER, ids=lambda path: path.stem)
+def test_nvrtc_makes_a_kernel_for_hopper_for_nothing_else(source, tmp_path):
+    assert all(REFUSED in said for said in nvrtc(source, tmp_path, "sm_80", "sm_90")["logs"].values())
