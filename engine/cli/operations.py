@@ -49,7 +49,7 @@ def show(console: Console) -> None:
     for op, page in pages().items():
         what = first_sentence(op.forward.__doc__) or op.formula
         kernels = [name for name, there in (("numba", op in CPU), ("cuda", op.name in ladders.LADDERS)) if there]
-        grid.append([op.name, what, page, ", ".join(kernels) or "-", derivatives(op)])
+        grid.append([op.name, what, page, "+".join(kernels) or "-", derivatives(op)])
     sizes = [max(map(len, column)) for column in zip(*grid, strict=True)]
     sizes[1] = max(len(grid[0][1]), min(sizes[1], console.width - sum(sizes) + sizes[1] - 2 * len(sizes) + 2))
     for number, cells in enumerate(grid):

@@ -244,8 +244,8 @@ def test_explain_alone_lists_all_operations(capsys):
     assert max(map(len, out.splitlines())) <= 100 and "\x1b" not in out
     for op in ROWS:
         page, kernel = cells(out, op.name)[-4:-2]
-        assert (README.parent / "reference" / f"{page}.py").is_file() and kernel in ("numba", "-")
-    assert cells(out, "softmax")[-4:] == ["softmax", "numba", "any", "order"]
+        assert (README.parent / "reference" / f"{page}.py").is_file() and kernel in ("numba", "cuda", "numba+cuda", "-")
+    assert cells(out, "softmax")[-4:] == ["softmax", "numba+cuda", "any", "order"]
     assert f"{len(ROWS)} operations" in out
 
 
