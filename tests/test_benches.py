@@ -105,11 +105,7 @@ def test_limits_by_hand(benches: Any) -> None:
     assert limit(limits, 0, 100, far=500)["seconds"] == pytest.approx(50e-9)
     again = {"peak": 40.0, "levels": {"L1": {"bandwidth": 15.0}, "memory": {"bandwidth": 1.0}}}
     better = benches.roofline.higher(limits, again)
-    assert (better["peak"], better["levels"]["L1"]["bandwidth"], better["levels"]["memory"]["bandwidth"]) == (
-        50.0,
-        15.0,
-        2.0,
-    )
+    assert [better["peak"], *(better["levels"][name]["bandwidth"] for name in ("L1", "memory"))] == [50.0, 15.0, 2.0]
     assert better["levels"]["L1"]["holds"] == 100
     sizes = benches.roofline.cache_sizes()
     assert sizes and all(1 << 12 <= size <= 1 << 32 for size in sizes.values())
@@ -265,10 +261,8 @@ def test_every_rung_is_told_in_a_direction(benches: Any) -> None:
 
     for op in map(ROW.__getitem__, ("matmul", "softmax", "log_softmax", "layer_norm", "attention")):
         versions = list(kernel_table.versions(op))
-        functions = benches.stories.functions_of(op.name)
-        told = {d: benches.stories.told(op.name, versions, d) for d in ("forward", "backward")}
-        for version in versions:
-            assert version in told["forward"] or version in told["backward"], (op.name, version)
+        told = [benches.stories.told(op.name, versions, way) for way in ("forward", "backward")]
+        assert all(version in told[0] or version in told[1] for version in versions), op.name
 
 
 def test_the_tables_are_those_of_the_results(benches: Any) -> None:
