@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import mmap
 import sys
 from pathlib import Path
 from types import SimpleNamespace
