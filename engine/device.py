@@ -1,4 +1,4 @@
-"""Where arrays are: "cpu", as NumPy arrays, or "cuda", as CuPy arrays. The only module that imports CuPy, and late.
+"""Where arrays are: "cpu", as NumPy arrays, or "cuda", as CuPy arrays. CuPy is imported late, by kernels/cuda/device.py.
 
 A Tensor holds either kind; its array's type says where it is. Nothing moves by itself: `t.to("cuda")` copies. CuPy is
 imported, and the GPU looked for, when the first array goes there. Memory comes from CuPy's pool, and work is put on CuPy's
@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from functools import cache
-from importlib import import_module
 from typing import Any
 
 import numpy as np
@@ -25,32 +24,18 @@ ARRAYS: set[type] = {np.ndarray}
 
 @cache
 def cupy() -> Any:
-    """CuPy, once it has found a GPU. UserError with one sentence where it is not installed, or finds none."""
+    """CuPy, once it has found a GPU that the kernels run on. UserError with one sentence where it is not installed, or finds
+    none.
+    """
+    from ..kernels.cuda import device as gpu
+
     try:
-        found: Any = import_module("cupy")
-    except ModuleNotFoundError as error:
-        if error.name != "cupy":
-            raise
-        raise UserError(
-            'cuda: CuPy is not installed; pip install "handgrad[cuda12]" or "handgrad[cuda13]", after the CUDA version '
-            "that nvidia-smi prints"
-        ) from None
-    except ImportError as error:
-        raise UserError(f"cuda: CuPy is installed, but cannot be imported: {_first_line(error)}") from error
-    try:
-        count = found.cuda.runtime.getDeviceCount()
-    except RuntimeError as error:
-        raise UserError(f"cuda: CuPy finds no GPU that it can use ({_first_line(error)}); device 'cpu' works") from error
-    if not count:
-        raise UserError("cuda: CuPy finds no GPU on this machine; device 'cpu' works")
+        gpu.architecture()
+        found = gpu.cupy()
+    except OSError as missing:
+        raise UserError(f"cuda: {missing}") from missing
     ARRAYS.add(found.ndarray)
     return found
-
-
-def _first_line(error: BaseException) -> str:
-    """What it says, as the part of a sentence; CuPy's own messages are whole pages."""
-    lines = [line.strip(" =") for line in str(error).splitlines()]
-    return next((line for line in lines if line), type(error).__name__)
 
 
 def checked_device(op: str, device: Any) -> str:

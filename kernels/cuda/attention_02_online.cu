@@ -19,28 +19,12 @@
 // q, y, dy, dq: B H heads of T x D; k, v, dk, dv: B G heads of S x D, H a multiple of G; lse, inner: B H x T. D up to HEAD_DIM.
 // mask: bytes, with its strides by batch entry, head, query and key, 0 along axes that it does not have.
 
-constexpr float LOWEST = -3.402823466e+38f;  // the most negative float: below it lies only -infinity
-constexpr unsigned ALL = 0xffffffffu;
+#include "attention.cuh"
+
 constexpr int THREADS = 128, ACROSS = 8, DOWN = THREADS / ACROSS;
 constexpr int WALKED = 32, EACH = WALKED / ACROSS;  // rows of a walked tile, and of them for each thread
 constexpr int PAD = 4;                              // floats after each row of a tile: 8 neighbouring rows have other banks
 constexpr int WEIGHTS = WALKED + 2;                 // from one row of weights to the next
-
-struct Problem {
-  const unsigned char* mask;
-  long long mask_b, mask_h, mask_t, mask_s;
-  int H, G, T, S, D, before, after;
-  float scale;
-
-  __device__ const unsigned char* mask_of(int head) const { return mask + head / H * mask_b + head % H * mask_h; }
-  __device__ int key_head(int head) const { return head / H * G + head % H / (H / G); }
-  __device__ bool seen(const unsigned char* mask, int i, int j) const {
-    const int ahead = j - (i + S - T);
-    return i < T && j < S && ahead >= -before && ahead <= after && mask[i * mask_t + j * mask_s];
-  }
-};
-
-__device__ float infinity() { return __int_as_float(0x7f800000); }
 
 // `height` rows of D numbers from row `first` on to shared memory; zeros beyond row `last`, beyond D, and for rows whose byte in
 // `shown` is 0.

@@ -14,8 +14,8 @@ def cupy() -> Any:
     except ImportError as error:
         if error.name == "cupy":
             raise OSError(
-                "CUDA kernels on a GPU need CuPy: pip install 'handgrad[cuda13]' for drivers of CUDA 13, 'handgrad[cuda12]' "
-                "for those of CUDA 12 (nvidia-smi says which)"
+                "CuPy is not installed, without which nothing runs on a GPU: pip install 'handgrad[cuda13]' for drivers of CUDA "
+                "13, 'handgrad[cuda12]' for those of CUDA 12 (nvidia-smi says which)"
             ) from None
         said = [line.strip() for line in str(error).splitlines() if "Error:" in line] or [str(error).strip()]
         raise OSError(f"CuPy is installed but cannot be imported: {said[-1]}") from error
@@ -32,7 +32,7 @@ def architecture(number: int | None = None) -> str:
     except RuntimeError as error:
         raise OSError(
             f"there is no GPU to run on ({str(error).split(':')[0]}): install NVIDIA's driver so that nvidia-smi lists the "
-            "GPU, or pass NumPy arrays, which run on the CPU"
+            "GPU; NumPy arrays run on the CPU"
         ) from error
     if count == 0:
         raise OSError("there is no GPU to run on: nvidia-smi must list one; NumPy arrays run on the CPU")

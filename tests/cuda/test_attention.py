@@ -5,6 +5,7 @@ All mistakes of a file are compiled into one library, `planted == k ? wrong : ri
 
 import ctypes
 import re
+import runpy
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
@@ -14,18 +15,17 @@ import ml_dtypes
 import numpy as np
 import pytest
 
-import handgrad
 from handgrad.kernels.cuda import launch
 from handgrad.kernels.cuda.ladders import LADDERS, rung
 from handgrad.kernels.cuda.on_cpu.kernel import Kernel, KernelError, running
 
-FOLDER = Path(handgrad.__path__[0], "kernels", "cuda")
+whole = runpy.run_path(str(Path(__file__).with_name("planting.py")))["whole"]
 EPS = float(np.finfo(np.float32).eps)
 UNIT = {"float32": 0.0, "float16": 2.0**-11, "bfloat16": 2.0**-8}
 """What one rounding to 16 bits may cost."""
 LOST = {"float32": 2.0**-126, "float16": 2.0**-25, "bfloat16": 2.0**-126}
 """What a weight may lose where it is too small for a normal number."""
-RUNGS = [n for n in LADDERS["attention"] if '"hopper.cuh"' not in (FOLDER / f"attention_{n}.cu").read_text()]
+RUNGS = [n for n in LADDERS["attention"] if '"hopper.cuh"' not in whole(f"attention_{n}")]
 """Those for sm_90a are tested in test_attention_hopper.py."""
 every_rung = pytest.mark.parametrize("name", RUNGS)
 
@@ -266,7 +266,7 @@ def with_mistakes(text: str) -> tuple[str, list[tuple[str, int]]]:
     return head + "".join(parts) + text[at:], [(kind, k) for _, kind, k in found]
 
 
-PLANTED = {name: with_mistakes((FOLDER / f"attention_{name}.cu").read_text()) for name in RUNGS}
+PLANTED = {name: with_mistakes(whole(f"attention_{name}")) for name in RUNGS}
 MUTANTS = [(name, kind, k, number) for name, (_, all) in PLANTED.items() for number, (kind, k) in enumerate(all)]
 KERNELS: dict[tuple[str, str], Kernel] = {}
 

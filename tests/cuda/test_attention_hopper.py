@@ -7,6 +7,7 @@ lanes of a warp come together at wgmma in any case.
 
 import ctypes
 import re
+import runpy
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
@@ -16,12 +17,11 @@ import ml_dtypes
 import numpy as np
 import pytest
 
-import handgrad
 from handgrad.kernels.cuda import launch
 from handgrad.kernels.cuda.ladders import rung
 from handgrad.kernels.cuda.on_cpu.kernel import SCHEDULES, Kernel, KernelError, running
 
-FOLDER = Path(handgrad.__path__[0], "kernels", "cuda")
+whole = runpy.run_path(str(Path(__file__).with_name("planting.py")))["whole"]
 RUNGS = ("04_wgmma", "05_warp_specialised")
 BFLOAT16 = np.dtype(ml_dtypes.bfloat16)
 EPS, UNIT, LOST = float(np.finfo(np.float32).eps), 2.0**-8, 2.0**-126
@@ -273,7 +273,7 @@ def with_mistakes(text: str) -> tuple[str, list[tuple[str, int, bool, bool]]]:
     return head + body, [(kind, k, m.start() < back, not forward < m.start() < back) for m, kind, k in found]
 
 
-PLANTED = {name: with_mistakes((FOLDER / f"attention_{name}.cu").read_text()) for name in RUNGS}
+PLANTED = {name: with_mistakes(whole(f"attention_{name}")) for name in RUNGS}
 MUTANTS = [(name, kind, k, number) for name, (_, all) in PLANTED.items() for number, (kind, k, *_) in enumerate(all)]
 KERNELS: dict[tuple[str, str], Kernel] = {}
 
