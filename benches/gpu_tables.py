@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 import sys
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import Any
 
 import harness
 from harness import BenchError
+from picture import number_points, pyplot
 from tables import between
 
 README = harness.HERE.parent / "kernels" / "cuda" / "README.md"
@@ -108,20 +110,9 @@ def places(result: dict[str, Any]) -> list[tuple[str, str, float, float]]:
 
 def draw(result: dict[str, Any], path: Path) -> None:
     """path_roofline.svg and .png: the fastest rung of each case, numbered; one line where matplotlib is missing."""
-    import math
-
-    try:
-        import matplotlib
-    except ImportError:
-        print("NOTE: no picture of the roofline without matplotlib: pip install 'handgrad[plot]'", file=sys.stderr)
-        return
-    matplotlib.use("Agg")
-    matplotlib.rcParams |= {"svg.fonttype": "none", "svg.hashsalt": "handgrad", "font.size": 9}
-    from matplotlib import pyplot as plt
-    from picture import number_points
-
     points = places(result)
-    if not points:
+    plt = pyplot("the roofline") if points else None
+    if plt is None:
         return
     names = list(dict.fromkeys(name for name, *_ in points))
     lines = math.ceil(len(names) / 3)

@@ -17,17 +17,25 @@ NEAR = 9.0
 """Points between a number and its mark; numbers keep as far apart from each other."""
 
 
-def draw(result: dict[str, Any], path: Path) -> None:
-    """path_roofline.svg and path_roofline.png; one line where matplotlib is missing."""
+def pyplot(what: str) -> Any:
+    """matplotlib.pyplot, for files with the same bytes each time; None, and one line, where matplotlib is missing."""
     try:
         import matplotlib
     except ImportError:
-        print("NOTE: no picture of the roofline without matplotlib: pip install 'handgrad[plot]'", file=sys.stderr)
-        return
+        print(f"NOTE: no picture of {what} without matplotlib: pip install 'handgrad[plot]'", file=sys.stderr)
+        return None
     matplotlib.use("Agg")
     matplotlib.rcParams |= {"svg.fonttype": "none", "svg.hashsalt": "handgrad", "font.size": 9}
     from matplotlib import pyplot as plt
 
+    return plt
+
+
+def draw(result: dict[str, Any], path: Path) -> None:
+    """path_roofline.svg and path_roofline.png; one line where matplotlib is missing."""
+    plt = pyplot("the roofline")
+    if plt is None:
+        return
     names = list(dict.fromkeys(name.rsplit(" ", 1)[0] for name in result["results"]))
     lines = math.ceil(len(names) / 4)
     figure = plt.figure(figsize=(14, 6.4 + 0.17 * lines), layout="constrained")

@@ -25,6 +25,7 @@ import harness
 import numpy as np
 import roofline
 from harness import Worker
+from picture import pyplot
 
 sys.path.insert(0, str(harness.WORKERS))
 import gpt_sizes
@@ -114,15 +115,9 @@ def _inverse(x: float) -> float | None:
 
 def draw(result: dict[str, Any], path: Path) -> None:
     """Four panels, measured points and predicted lines, as path.svg and path.png; a line where matplotlib is missing."""
-    try:
-        import matplotlib
-    except ImportError:
-        print("NOTE: no picture without matplotlib: pip install 'handgrad[plot]'", file=sys.stderr)
+    plt = pyplot("the costs")
+    if plt is None:
         return
-    matplotlib.use("Agg")
-    matplotlib.rcParams["svg.fonttype"] = "none"
-    from matplotlib import pyplot as plt
-
     figure, panels = plt.subplots(2, 2, figsize=(10, 7), constrained_layout=True)
     for axes, (sweep, title) in zip(panels.flat, TITLES.items(), strict=True):
         points = [p for p in result["points"] if p["sweep"] == sweep]
@@ -135,7 +130,7 @@ def draw(result: dict[str, Any], path: Path) -> None:
         axes.set_xscale("log", base=2)
         axes.set_yscale("log", base=2)
         axes.set_xticks(x, [str(value) for value in x])
-        axes.yaxis.set_major_formatter(matplotlib.ticker.FormatStrFormatter("%g"))
+        axes.yaxis.set_major_formatter("{x:g}")
         axes.minorticks_off()
         axes.grid(alpha=0.3)
         axes.set_xlabel(title)

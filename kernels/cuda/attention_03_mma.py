@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 
 from . import attentions
-from .attentions import Problem, problem
-from .launch import Kernel, blocks, empty, laid
+from .attentions import Problem
+from .launch import Kernel, blocks
 
 THREADS, OWNED, WALKED, WIDTHS = 128, 64, 32, (64, 128, 256)
 TYPES = ("bfloat16", "float16")
@@ -43,32 +43,15 @@ def _launch(
     kernels[args[0].dtype.name, width](grid, (THREADS,), everything, shared_mem=shared)
 
 
-def forward(q: Any, k: Any, v: Any, mask: Any = None, bias: None = None, **params: Any) -> tuple[Any, Any]:
-    """y (..., H, T, D) of q (..., H, T, D), k and v (..., G, S, D); residual: the logsumexp of each row (B H, T) in float32."""
-    of = problem(q, k, mask, **params)
-    y, lse = empty(q.shape, q), empty((of.B * of.H, of.T), q, np.float32)
-    if y.size:
-        _launch(_forward, (y, lse, laid(q), laid(k), laid(v)), of.B * of.H, of.T, 1, of)
-    return y, lse
+def _inner_products(args: tuple[Any, ...], of: Problem) -> None:
+    lengths = np.int32(args[0].size), np.int32(of.D)
+    _inner[args[1].dtype.name]((blocks(32 * args[0].size, THREADS),), (THREADS,), (*args, *lengths))
 
 
-def vjp(
-    dy: Any, y: Any, q: Any, k: Any, v: Any, *mask_and_bias: Any, residuals: Any, wanted: Any, into: Any, **params: Any
-) -> tuple:
-    """(dq, dk, dv), and None for mask and bias where given. dk and dv are made by one kernel, whichever is wanted."""
-    of = problem(q, k, *mask_and_bias[:1], **params)
-    dy, q, k, v = map(laid, (dy, q, k, v))
-    inner = empty(residuals.shape, residuals)
-    if inner.size:
-        lengths = np.int32(inner.size), np.int32(of.D)
-        _inner[q.dtype.name]((blocks(32 * inner.size, THREADS),), (THREADS,), (inner, dy, laid(y), *lengths))
-    given, dq, dk, dv = (dy, q, k, v, residuals, inner), None, None, None
-    if wanted[0]:
-        dq = empty(q.shape, q)
-        if dq.size:
-            _launch(_queries, (dq, *given), of.B * of.H, of.T, 2, of)
-    if wanted[1] or wanted[2]:
-        dk, dv = empty(k.shape, k), empty(v.shape, v)
-        if dk.size:
-            _launch(_keys, (dk, dv, *given), of.B * of.G, of.S, 2, of, parts=True)
-    return dq, dk if wanted[1] else None, dv if wanted[2] else None, *(None for _ in mask_and_bias)
+production = attentions.Online(
+    lambda args, of: _launch(_forward, args, of.B * of.H, of.T, 1, of),
+    _inner_products,
+    lambda args, of: _launch(_queries, args, of.B * of.H, of.T, 2, of),
+    lambda args, of: _launch(_keys, args, of.B * of.G, of.S, 2, of, parts=True),
+)
+forward, vjp = production.forward, production.vjp

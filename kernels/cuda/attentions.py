@@ -9,12 +9,13 @@ formula, as on the CPU: its gradient is the T x S array that the upper rungs nev
 """
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from .launch import laid, namespace
+from .launch import empty, laid, namespace
 
 
 @dataclass(frozen=True)
@@ -88,3 +89,48 @@ def _bytes(mask: Any, q: Any) -> tuple[Any, ...]:
     for axis, n in enumerate(lengths):
         strides.append(np.int64(0 if n == 1 else math.prod(lengths[axis + 1 :])))
     return (laid(mask).view(np.uint8).reshape(-1), *strides)
+
+
+Launch = Callable[[tuple[Any, ...], Problem], None]
+
+
+@dataclass(frozen=True)
+class Online:
+    """The pair of rungs with an online softmax, whose kernels take a mask: forward(y, lse, q, k, v), inner(inner, dy, y),
+    queries(dq, dy, q, k, v, lse, inner) and keys(dk, dv, dy, q, k, v, lse, inner), each with the problem. lse and inner are
+    float32, a number for each row.
+    """
+
+    forward_launch: Launch
+    inner_launch: Launch
+    queries_launch: Launch
+    keys_launch: Launch
+
+    def forward(self, q: Any, k: Any, v: Any, mask: Any = None, bias: None = None, **params: Any) -> tuple[Any, Any]:
+        """y (..., H, T, D) of q (..., H, T, D), k and v (..., G, S, D); residual: the logsumexp of each row (B H, T)."""
+        of = problem(q, k, mask, **params)
+        y, lse = empty(q.shape, q), empty((of.B * of.H, of.T), q, np.float32)
+        if y.size:
+            self.forward_launch((y, lse, laid(q), laid(k), laid(v)), of)
+        return y, lse
+
+    def vjp(
+        self, dy: Any, y: Any, q: Any, k: Any, v: Any, *mask_and_bias: Any,
+        residuals: Any, wanted: Any, into: Any, **params: Any,
+    ) -> tuple:  # fmt: skip
+        """(dq, dk, dv), and None for mask and bias where given. dk and dv are made by one kernel, whichever is wanted."""
+        of = problem(q, k, *mask_and_bias[:1], **params)
+        dy, q, k, v = map(laid, (dy, q, k, v))
+        inner = empty(residuals.shape, residuals)
+        if inner.size:
+            self.inner_launch((inner, dy, laid(y)), of)
+        given, dq, dk, dv = (dy, q, k, v, residuals, inner), None, None, None
+        if wanted[0]:
+            dq = empty(q.shape, q)
+            if dq.size:
+                self.queries_launch((dq, *given), of)
+        if wanted[1] or wanted[2]:
+            dk, dv = empty(k.shape, k), empty(v.shape, v)
+            if dk.size:
+                self.keys_launch((dk, dv, *given), of)
+        return dq, dk if wanted[1] else None, dv if wanted[2] else None, *(None for _ in mask_and_bias)

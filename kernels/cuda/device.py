@@ -14,8 +14,8 @@ def cupy() -> Any:
     except ImportError as error:
         if error.name == "cupy":
             raise OSError(
-                "CuPy is not installed, without which nothing runs on a GPU: pip install 'handgrad[cuda13]' for drivers of CUDA "
-                "13, 'handgrad[cuda12]' for those of CUDA 12 (nvidia-smi says which)"
+                "CuPy is not installed, without which nothing runs on a GPU: pip install 'handgrad[cuda13]' for drivers of "
+                "CUDA 13, 'handgrad[cuda12]' for those of CUDA 12 (nvidia-smi says which)"
             ) from None
         said = [line.strip() for line in str(error).splitlines() if "Error:" in line] or [str(error).strip()]
         raise OSError(f"CuPy is installed but cannot be imported: {said[-1]}") from error

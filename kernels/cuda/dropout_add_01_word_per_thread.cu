@@ -6,20 +6,7 @@
 //
 // __fmul_rn and __fadd_rn keep the compiler from a fused multiply-add: the same bits as dropout and an addition.
 
-__device__ uint4 philox(unsigned long long counter, unsigned long long stream, unsigned long long seed) {
-  unsigned a = counter, b = counter >> 32, c = stream, d = stream >> 32, k0 = seed, k1 = seed >> 32;
-  for (int round = 0; round < 10; round++) {
-    const unsigned high0 = __umulhi(0xD2511F53u, a), low0 = 0xD2511F53u * a;
-    const unsigned high1 = __umulhi(0xCD9E8D57u, c), low1 = 0xCD9E8D57u * c;
-    a = high1 ^ b ^ k0;
-    b = low1;
-    c = high0 ^ d ^ k1;
-    d = low0;
-    k0 += 0x9E3779B9u;  // the golden ratio and sqrt(3) - 1, as fractions of 2^32
-    k1 += 0xBB67AE85u;
-  }
-  return make_uint4(a, b, c, d);
-}
+#include "philox.cuh"
 
 // m_i x scale, by word i.
 __device__ float dropped(float x, int i, const unsigned long long* draw, unsigned last_kept, float scale) {

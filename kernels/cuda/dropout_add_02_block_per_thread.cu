@@ -2,20 +2,7 @@
 //
 // The last n % 4 numbers are read and written one by one, with the first words of their block. The mathematics is rung 01's.
 
-__device__ uint4 philox(unsigned long long counter, unsigned long long stream, unsigned long long seed) {
-  unsigned a = counter, b = counter >> 32, c = stream, d = stream >> 32, k0 = seed, k1 = seed >> 32;
-  for (int round = 0; round < 10; round++) {
-    const unsigned high0 = __umulhi(0xD2511F53u, a), low0 = 0xD2511F53u * a;
-    const unsigned high1 = __umulhi(0xCD9E8D57u, c), low1 = 0xCD9E8D57u * c;
-    a = high1 ^ b ^ k0;
-    b = low1;
-    c = high0 ^ d ^ k1;
-    d = low0;
-    k0 += 0x9E3779B9u;
-    k1 += 0xBB67AE85u;
-  }
-  return make_uint4(a, b, c, d);
-}
+#include "philox.cuh"
 
 __device__ float dropped(float x, unsigned word, unsigned last_kept, float scale) {
   return word <= last_kept ? __fmul_rn(x, scale) : 0.0f;

@@ -4,20 +4,7 @@
 // (low(c), high(c), low(stream), high(stream)) with c = counter + block modulo 2^64, under the key (low(seed), high(seed)).
 // Threads share nothing, and the words are those of the kernels for the CPU. n: how many words or masks are wanted.
 
-__device__ uint4 philox(unsigned long long counter, unsigned long long stream, unsigned long long seed) {
-  unsigned a = counter, b = counter >> 32, c = stream, d = stream >> 32, k0 = seed, k1 = seed >> 32;
-  for (int round = 0; round < 10; round++) {
-    const unsigned high0 = __umulhi(0xD2511F53u, a), low0 = 0xD2511F53u * a;
-    const unsigned high1 = __umulhi(0xCD9E8D57u, c), low1 = 0xCD9E8D57u * c;
-    a = high1 ^ b ^ k0;
-    b = low1;
-    c = high0 ^ d ^ k1;
-    d = low0;
-    k0 += 0x9E3779B9u;
-    k1 += 0xBB67AE85u;
-  }
-  return make_uint4(a, b, c, d);
-}
+#include "philox.cuh"
 
 extern "C" __global__ void philox_words_01_block_per_thread(unsigned* words, unsigned long long seed, unsigned long long stream,
                                                             unsigned long long counter, int n) {

@@ -152,8 +152,8 @@ def test_no_cupy_no_driver_no_gpu(monkeypatch, stand_in):
     device.cupy.cache_clear()
     try:
         for modules, sentence in (
-            ({"cupy": None}, "cuda: CuPy is not installed, without which nothing runs on a GPU: pip install 'handgrad[cuda13]'"),
-            (stand_in.installed(None), "cuda: there is no GPU to run on (cudaErrorInsufficientDriver): install NVIDIA's driver"),
+            ({"cupy": None}, "cuda: CuPy is not installed, without which nothing runs"),
+            (stand_in.installed(None), "cuda: there is no GPU to run on (cudaErrorInsufficientDriver): "),
             (stand_in.installed(0), "cuda: there is no GPU to run on: nvidia-smi must list one"),
         ):
             with monkeypatch.context() as patch:
