@@ -121,7 +121,7 @@ def test_what_cannot_stand_in_is_one_sentence(bench, operation, text, name, sent
     ("more", "sentence"),
     [
         (["--backend", "cuda", "numba"], "! --backend cuda numba: cuda stands alone"),
-        (["--backend", "cuda"], "! CUDA kernels on a GPU need CuPy: pip install"),
+        (["--backend", "cuda"], "! CuPy is not installed, without which nothing runs on a GPU: pip install"),
         (["--kernel-vjp", "a.py:f"], "! --kernel-vjp belongs to --kernel FILE.py:FUNCTION"),
         (["--sass"], "! --sass needs a disassembler: pip install 'handgrad[cuda-compile]', or the CUDA"),
         (["--kernel", "own.py:f", "--ptx"], "! --ptx shows the code of CUDA kernels, but --kernel own.py:f is no .cu file"),
