@@ -70,25 +70,46 @@ def main() -> None:
         sides = who.Sides(stack, arguments.threads, arguments.kernel)
         if arguments.kernel:
             sides[arguments.kernel.name]  # a file that cannot be imported is said before anything is measured
-        limits = roofline.measure(arguments.threads)
-        roofline.show(limits)
-        results: dict[str, Any] = {}
-        left = AGAIN
+        ceiling, results = Ceiling(arguments.threads), {}
         for case, direction in arguments.work:
-            row = {f"{case.name} {direction}": one(arguments, case, direction, sides, limits, folder)}
+            row = {f"{case.name} {direction}": one(arguments, case, direction, sides, ceiling, folder)}
             results |= row
-            while left and too_fast(row):  # a processor may have become faster, or less busy, since they were measured
-                left -= 1
-                limits = roofline.higher(limits, roofline.measure(arguments.threads))
-                hold_against(limits, row)
-                print("\nmeasured again, because figures were beyond it:")
-                roofline.show(limits)
+            while too_fast(row) and ceiling.again():
+                hold_against(ceiling.limits, row)
         settings = sides.settings
     result = harness.record(
         "ops", unit="ms", dtype="float32", threads=arguments.threads, rounds=arguments.rounds,
-        seconds_a_block=arguments.seconds, wait_limit=harness.WAIT_LIMIT, settings=settings, limits=limits, results=results,
+        seconds_a_block=arguments.seconds, wait_limit=harness.WAIT_LIMIT, settings=settings, limits=ceiling.limits,
+        results=results,
     )  # fmt: skip
     publish(arguments, result)
+
+
+class Ceiling:
+    """What this machine can do at most, measured when it is first asked for: a side that is wrong is said before that takes its
+    seconds.
+    """
+
+    def __init__(self, threads: int) -> None:
+        self.threads, self.left, self.found = threads, AGAIN, dict[str, Any]()
+
+    @property
+    def limits(self) -> dict[str, Any]:
+        """As roofline.measure returns them."""
+        if not self.found:
+            self.found = roofline.measure(self.threads)
+            roofline.show(self.found)
+        return self.found
+
+    def again(self) -> bool:
+        """Whether they were measured once more: a processor may have become faster, or less busy, since they were."""
+        if not self.left:
+            return False
+        self.left -= 1
+        self.found = roofline.higher(self.limits, roofline.measure(self.threads))
+        print("\nmeasured again, because figures were beyond it:")
+        roofline.show(self.found)
+        return True
 
 
 def publish(arguments: argparse.Namespace, result: dict[str, Any]) -> None:
@@ -126,7 +147,7 @@ def one(
     case: cases.Case,
     direction: str,
     sides: who.Sides,
-    limits: dict[str, Any],
+    ceiling: Ceiling,
     folder: str,
 ) -> dict[str, Any]:
     """A row at one size in one direction: the errors of all sides, their times warm and cold, and what bounds them."""
@@ -154,7 +175,7 @@ def one(
         poisoned[name] = found["poisoned"]
     times: dict[str, Any] = {}
     for level in arguments.caches:
-        fit = 4 * limits["last_cache"] // case.bytes  # of a copy, a pass may read a third, and write around the caches
+        fit = 4 * ceiling.limits["last_cache"] // case.bytes  # of a copy, a pass may read a third, and write around the caches
         copies = 1 if level == "warm" else min(MOST_COPIES, MOST_BYTES // case.bytes, 1 + fit)
         if level == "cold" and (copies < 2 or case.op in cases.UPDATES):
             continue  # one copy is larger than the last cache: warm is cold
@@ -167,7 +188,7 @@ def one(
         rounds = harness.alternate(workers, rounds=arguments.rounds, seconds=arguments.seconds, inner=passes(workers))
         rival = next((name for name in arguments.against if name in rounds), None)
         times[level] = {name: summary(blocks, rival, rounds) for name, blocks in rounds.items()}
-        hold_against(limits, {case.name: {"flops": flops, "bytes": moved, "times": {level: times[level]}}})
+        hold_against(ceiling.limits, {case.name: {"flops": flops, "bytes": moved, "times": {level: times[level]}}})
         show(level, times[level], rival)
     return {"errors": errors, "poisoned": poisoned, "flops": flops, "bytes": moved, "times": times}
 
