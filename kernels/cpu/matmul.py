@@ -36,19 +36,18 @@ from numba import prange
 
 from .jit import CONTRACT, FLOATS, REDUCE, frozen, jit, lent
 from .packing import ask_for, pack
-from .tile import ROWS, VECTOR_BYTES, lanes_of, make_tile, never_inline
+from .tile import ROWS, SECOND_CACHE, VECTOR_BYTES, lanes_of, make_tile, never_inline
 
 _tile, _tile_half, _tile_narrow = make_tile(ROWS, 2), make_tile(ROWS // 2, 2), make_tile(ROWS, 1)
 _tile_and_bias, _tile_row = make_tile(ROWS, 2, takes_row=True), make_tile(1, 2)
 
-KC = 384
-"""Most of k at a time: an A panel (24 KB in float32) fits the first cache."""
+KC, PANELS = (256, 24) if SECOND_CACHE >= 2 << 20 else (384, 12)
+"""Most of k at a time, so that an A panel (16 or 24 KB in float32) fits the first cache; most panels of B at a time (0.75 or
+0.6 MB), in the second. A is packed anew for each so many panels: where there is room for more, that is 5% (Intel, 2 MB).
+"""
 
 MC = 32
 """Rows of A packed at a time: with the panels of B they fit the second cache."""
-
-PANELS = 12
-"""Panels of B at a time: half a megabyte, in the second cache."""
 
 SMALLEST = 32
 """Rows and columns of C from which packing pays: each packed number is used so many times."""
@@ -159,17 +158,18 @@ def _edge(rows, columns, kc, a, a0, b, b0, c, at, c_i, add, bias, j0, corner):
 
 @jit()
 def matmul_05_packed(
-    a, a_i, a_k, a_jump, b, b_k, b_j, b_jump, c, c_i, c_jump, bias, K, kc, i0, i1, j0, j1, add, space
+    a, a_i, a_k, a_jump, b, b_k, b_j, b_jump, c, c_i, c_jump, bias, K, kc, most, i0, i1, j0, j1, add, space
 ):  # fmt: skip
     """Both operands packed into panels that the caches hold, in the order in which tiles read them: 105 GFLOP/s at 1024^3 and
-    2048^3. Rows i0 to i1, columns j0 to j1 of C (+)= A B (+ bias); i0 is a multiple of LANES, j0 of W; space: the panels.
+    2048^3. Rows i0 to i1, columns j0 to j1 of C (+)= A B (+ bias); i0 is a multiple of LANES, j0 of W. At a time, kc of k
+    and at most `most` panels of B; space: the panels.
     """
     never_inline()
     lanes = lanes_of(c)
-    W, NC = 2 * lanes, PANELS * 2 * lanes
-    a_panels, b_panels, corner = space[: MC * KC], space[MC * KC : (MC + NC) * KC], space[(MC + NC) * KC :]
+    W, NC = 2 * lanes, most * 2 * lanes
+    a_panels, b_panels, corner = space[: MC * kc], space[MC * kc : (MC + NC) * kc], space[(MC + NC) * kc :]
     panels = (j1 - j0 + W - 1) // W
-    step = (panels + (panels - 1) // PANELS) // ((panels - 1) // PANELS + 1) * W  # equal parts of at most NC columns
+    step = (panels + (panels - 1) // most) // ((panels - 1) // most + 1) * W  # equal parts of at most NC columns
     for jb in range(j0, j1, step):
         je = min(j1, jb + step)
         for kb in range(0, K, kc):
@@ -198,7 +198,7 @@ def matmul_05_packed(
 
 @jit(parallel=True)
 def matmul_06_threads(
-    a, a_i, a_k, a_jump, b, b_k, b_j, b_jump, c, c_i, c_jump, bias, M, K, N, kc, add, parts, across, spaces
+    a, a_i, a_k, a_jump, b, b_k, b_j, b_jump, c, c_i, c_jump, bias, M, K, N, kc, most, add, parts, across, spaces
 ):  # fmt: skip
     """A rectangle of C for each thread: 207 GFLOP/s on two cores; OpenBLAS 203. There are parts // across by `across`."""
     lanes = lanes_of(c)
@@ -210,7 +210,7 @@ def matmul_06_threads(
         i0, i1 = m * x // down * lanes, min(M, m * (x + 1) // down * lanes)
         j0, j1 = n * y // across * 2 * lanes, min(N, n * (y + 1) // across * 2 * lanes)
         matmul_05_packed(
-            a, a_i, a_k, a_jump, b, b_k, b_j, b_jump, c, c_i, c_jump, bias, K, kc, i0, i1, j0, j1, add, spaces[part]
+            a, a_i, a_k, a_jump, b, b_k, b_j, b_jump, c, c_i, c_jump, bias, K, kc, most, i0, i1, j0, j1, add, spaces[part]
         )
 
 
@@ -296,10 +296,10 @@ def multiply(
     operands = (*a, *b, *c[:2], c[3], _NO_BIAS[dtype] if bias is None else frozen(bias))
     threads = threads or numba.get_num_threads()
     if threads == 1:
-        matmul_05_packed(*operands, K, kc, 0, M, 0, N, add, _spaces.of(1, dtype)[0])
+        matmul_05_packed(*operands, K, kc, PANELS, 0, M, 0, N, add, _spaces.of(1, dtype)[0])
     else:
         across = _cut(threads, M, N, VECTOR_BYTES // dtype.itemsize)
-        matmul_06_threads(*operands, M, K, N, kc, add, threads, across, _spaces.of(threads, dtype))
+        matmul_06_threads(*operands, M, K, N, kc, PANELS, add, threads, across, _spaces.of(threads, dtype))
 
 
 def product(a: np.ndarray, b: np.ndarray, c: np.ndarray, *, add: bool = False) -> np.ndarray:
