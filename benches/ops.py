@@ -51,7 +51,7 @@ SAMPLE = 5e-4
 """Seconds of a sample at least: as many passes as that takes are timed together."""
 MOST_COPIES, MOST_BYTES = 64, 2 << 30
 AGAIN = 6
-"""So many times in a run the limits are measured again because a figure was beyond them."""
+"""So many times in a run all limits are measured again because a figure was beyond them."""
 
 
 def main() -> None:
@@ -70,10 +70,13 @@ def main() -> None:
         sides = who.Sides(stack, arguments.threads, arguments.kernel)
         if arguments.kernel:
             sides[arguments.kernel.name]  # a file that cannot be imported is said before anything is measured
-        ceiling, results = Ceiling(arguments.threads), {}
+        ceiling = roofline.Ceiling(stack.enter_context(Worker("limits.py")), arguments.threads, AGAIN)
+        results: dict[str, Any] = {}
         for case, direction in arguments.work:
             row = {f"{case.name} {direction}": one(arguments, case, direction, sides, ceiling, folder)}
             results |= row
+            ceiling.beside()
+            hold_against(ceiling.limits, row)
             while too_fast(row) and ceiling.again():
                 hold_against(ceiling.limits, row)
         settings = sides.settings
@@ -83,33 +86,6 @@ def main() -> None:
         results=results,
     )  # fmt: skip
     publish(arguments, result)
-
-
-class Ceiling:
-    """What this machine can do at most, measured when it is first asked for: a side that is wrong is said before that takes its
-    seconds.
-    """
-
-    def __init__(self, threads: int) -> None:
-        self.threads, self.left, self.found = threads, AGAIN, dict[str, Any]()
-
-    @property
-    def limits(self) -> dict[str, Any]:
-        """As roofline.measure returns them."""
-        if not self.found:
-            self.found = roofline.measure(self.threads)
-            roofline.show(self.found)
-        return self.found
-
-    def again(self) -> bool:
-        """Whether they were measured once more: a processor may have become faster, or less busy, since they were."""
-        if not self.left:
-            return False
-        self.left -= 1
-        self.found = roofline.higher(self.limits, roofline.measure(self.threads))
-        print("\nmeasured again, because figures were beyond it:")
-        roofline.show(self.found)
-        return True
 
 
 def publish(arguments: argparse.Namespace, result: dict[str, Any]) -> None:
@@ -147,7 +123,7 @@ def one(
     case: cases.Case,
     direction: str,
     sides: who.Sides,
-    ceiling: Ceiling,
+    ceiling: roofline.Ceiling,
     folder: str,
 ) -> dict[str, Any]:
     """A row at one size in one direction: the errors of all sides, their times warm and cold, and what bounds them."""

@@ -31,32 +31,71 @@ def cache_sizes() -> dict[str, int]:
 
 
 def measure(threads: int) -> dict[str, Any]:
-    """Peak in GFLOP/s, and for each level of memory how much fits in (for all threads) and how fast it is, in GB/s.
+    """Peak in GFLOP/s, and for each level of memory how much fits in (for all threads) and how fast it is, in GB/s."""
+    with harness.Worker("limits.py") as worker:
+        return Ceiling(worker, threads).limits
+
+
+class Ceiling:
+    """What a machine can do at most, by a worker that stays. Measured when it is first asked for, so that a side that is wrong
+    is said before that takes its seconds; in short beside each row, since processors become faster and slower; and anew where
+    a figure is beyond it. The best of all counts: what else runs can only make a measurement lower.
 
     A level is as fast as the fastest of the sizes that fit into it and not into the one before: a last cache that is shared
     with other machines, as in a cloud, keeps less of a large array than its size promises.
     """
-    sizes = cache_sizes()
-    last = max(sizes.values())
-    with harness.Worker("limits.py") as worker:
-        worker.ask("start", threads=threads)
-        found: dict[str, Any] = {
-            "threads": threads,
-            "peak": round(worker.ask("peak"), 1),
-            "last_cache": last,
-            "levels": {},
-        }
+
+    def __init__(self, worker: harness.Worker, threads: int, again: int = 0) -> None:
+        self.worker, self.threads, self.left = worker, threads, again
+        self.found: dict[str, Any] = {}
+        self.fastest: dict[str, int] = {}
+        """The size, in bytes for each thread, at which a cache was fastest."""
+
+    @property
+    def limits(self) -> dict[str, Any]:
+        """As `measure` returns them."""
+        if not self.found:
+            self.worker.ask("start", threads=self.threads)
+            self.found = self._measured()
+            show(self.found)
+        return self.found
+
+    def beside(self) -> None:
+        """Peak and caches once more, in a tenth of a second each."""
+        levels = {name: {"bandwidth": self._bandwidth(size, 0.1)} for name, size in self.fastest.items()}
+        now = {"peak": round(self.worker.ask("peak", seconds=0.1), 1), "levels": levels}
+        self.found = higher(self.found, now)
+
+    def again(self) -> bool:
+        """Whether all was measured once more."""
+        if not self.left:
+            return False
+        self.left -= 1
+        self.found = higher(self.found, self._measured())
+        print("\nmeasured again, because figures were beyond it:")
+        show(self.found)
+        return True
+
+    def _measured(self) -> dict[str, Any]:
+        sizes, threads = cache_sizes(), self.threads
+        last = max(sizes.values())
+        peak = round(self.worker.ask("peak", seconds=1.0), 1)
+        found: dict[str, Any] = {"threads": threads, "peak": peak, "last_cache": last, "levels": {}}
         smaller = 4096
         for name, size in sizes.items():
             shared = size == last
             each = size // threads if shared else size
             inside = [each >> halvings for halvings in range(1, 16, 2) if each >> halvings > smaller] or [each // 2]
-            speed = max(worker.ask("bandwidth", size=bytes_each) for bytes_each in inside)
-            found["levels"][name] = {"holds": size if shared else threads * size, "bandwidth": round(speed, 1)}
+            speeds = {bytes_each: self._bandwidth(bytes_each) for bytes_each in inside}
+            self.fastest[name] = max(speeds, key=speeds.__getitem__)
+            found["levels"][name] = {"holds": size if shared else threads * size, "bandwidth": max(speeds.values())}
             smaller = each
-        outside = max(worker.ask("bandwidth", size=times * last // threads) for times in (2, 4))
-        found["levels"]["memory"] = {"holds": None, "bandwidth": round(outside, 1)}
-    return found
+        outside = max(self._bandwidth(times * last // threads) for times in (2, 4))
+        found["levels"]["memory"] = {"holds": None, "bandwidth": outside}
+        return found
+
+    def _bandwidth(self, size: int, seconds: float = 0.3) -> float:
+        return round(self.worker.ask("bandwidth", size=size, seconds=seconds), 1)
 
 
 def show(limits: dict[str, Any]) -> None:
@@ -85,9 +124,9 @@ def limit(limits: dict[str, Any], flops: float, moved: float, *, far: float = 0.
 
 
 def higher(before: dict[str, Any], after: dict[str, Any]) -> dict[str, Any]:
-    """The better of two measurements, figure by figure: what else ran meanwhile can only have made one lower."""
+    """The better of two measurements, figure by figure; `after` may lack levels."""
     levels = {
-        name: level | {"bandwidth": max(level["bandwidth"], after["levels"][name]["bandwidth"])}
+        name: level | {"bandwidth": max(level["bandwidth"], after["levels"].get(name, level)["bandwidth"])}
         for name, level in before["levels"].items()
     }
     return before | {"peak": max(before["peak"], after["peak"]), "levels": levels}

@@ -175,7 +175,8 @@ def ladder(timed: dict[str, Any], told: dict[str, str]) -> str:
             side, side.removeprefix("numba ")
         )
         bought = "" if before is None else f"{before / ms:.1f}" if before / ms >= 1.95 else f"{before / ms:.2f}"
-        idea = told.get(side, "as the rung before").replace("|", chr(92) + "|")
+        untold = "its parts, one after the other" if before is None else "as the rung before"
+        idea = told.get(side, untold).replace("|", chr(92) + "|")
         lines.append(f"| {label} | {idea} | {ms:.3g} | {bought} |")
         before = ms
     return "\n".join(lines)

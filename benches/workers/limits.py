@@ -14,12 +14,9 @@ from serve import serve
 
 from handgrad.engine import process
 
-SECONDS, SECONDS_OF_PEAK = 0.3, 1.0
-"""For each figure: the best of the repetitions in that time."""
-
 
 class Side:
-    """The measurements; levels are in bytes of one core's caches, and of the last one's."""
+    """The measurements, each the best of the repetitions in so many seconds."""
 
     def start(self, threads: int) -> dict[str, Any]:
         """Settle the process, then load NumPy and Numba."""
@@ -30,21 +27,21 @@ class Side:
         self.kernels, self.threads = limits_kernels, threads
         return {"threads": threads, **process.settings()}
 
-    def peak(self) -> float:
+    def peak(self, seconds: float) -> float:
         """GFLOP/s of all threads, float32."""
-        return self.best(lambda: self.kernels.peak(self.threads), SECONDS_OF_PEAK)
+        return self.best(lambda: self.kernels.peak(self.threads), seconds)
 
-    def bandwidth(self, size: int) -> float:
+    def bandwidth(self, size: int, seconds: float) -> float:
         """GB/s of all threads together, each within `size` bytes of its own."""
         import numpy as np
 
         count = max(1024, size // 8) // 1024 * 1024
         a, b = both = np.ones((2, self.threads, count), np.float32)  # zeros would all be one page
         repeat = max(1, (1 << 25) // (4 * count))  # so that starting the threads costs nothing
-        copied = self.best(lambda: self.kernels.copies(a, b, repeat))
-        return max(copied, self.best(lambda: self.kernels.reads(both.reshape(self.threads, 2 * count), repeat)))
+        copied = self.best(lambda: self.kernels.copies(a, b, repeat), seconds)
+        return max(copied, self.best(lambda: self.kernels.reads(both.reshape(self.threads, 2 * count), repeat), seconds))
 
-    def best(self, measure: Any, seconds: float = SECONDS) -> float:
+    def best(self, measure: Any, seconds: float) -> float:
         """The largest of what `measure` returns, (work in units, seconds), in units a nanosecond."""
         measure()
         found, end = 0.0, time.perf_counter() + seconds
