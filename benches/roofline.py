@@ -62,9 +62,9 @@ class Ceiling:
 
     def beside(self) -> None:
         """Peak and caches once more, in a tenth of a second each."""
+        peak = round(self.worker.ask("peak", seconds=0.1), 1)
         levels = {name: {"bandwidth": self._bandwidth(size, 0.1)} for name, size in self.fastest.items()}
-        now = {"peak": round(self.worker.ask("peak", seconds=0.1), 1), "levels": levels}
-        self.found = higher(self.found, now)
+        self.found = higher(self.found, {"peak": peak, "levels": levels})
 
     def again(self) -> bool:
         """Whether all was measured once more."""

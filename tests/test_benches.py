@@ -138,7 +138,7 @@ def here(benches: Any, monkeypatch: pytest.MonkeyPatch) -> Any:
 
 
 def test_the_best_measurement_counts(benches: Any) -> None:
-    """A processor that is slow at first: what is found beside a row, and what again, raises the limits, and never lowers them."""
+    """A processor that is slow at first: what is found beside a row, or again, can only raise the limits."""
     speeds = iter([1.0, 3.0, 2.0, 4.0])
 
     class Worker:
