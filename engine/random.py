@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from ..reference.philox import philox_uint32
+from .device import device_of
 from .kernel_table import announce_compilation
 
 _FAST_FROM = 1 << 14  # words; below, the formula is quicker than waking Numba
@@ -83,19 +84,27 @@ class Generator:
         words = self.words(math.prod(shape)).astype(np.uint64)
         return ((words * np.uint64(span)) >> np.uint64(32)).astype(np.int64).reshape(shape) + low
 
-    def bernoulli(self, shape: tuple[int, ...], p: float) -> np.ndarray:
-        """Booleans that are True with probability p (to 2**-32)."""
+    def bernoulli(self, shape: tuple[int, ...], p: float, *, like: Any = None) -> Any:
+        """Booleans that are True with probability p (to 2**-32), drawn on the machine of the array `like`, else on the CPU.
+
+        The bits are the same on both, and nothing is copied.
+        """
         if not 0.0 <= p <= 1.0:
             raise ValueError(f"bernoulli: p is {p}, but a probability lies between 0 and 1")
         n = math.prod(shape)
-        if n < _FAST_FROM:
-            return (self.words(n) < np.uint64(math.floor(p * 2**32))).reshape(shape)
-        from ..kernels.cpu.philox import bernoulli_mask
+        if device_of(like) == "cuda":
+            from ..kernels.cuda.philox_01_block_per_thread import bernoulli_mask as draw_there
 
-        announce_compilation()
-        found = bernoulli_mask(self.seed, self.stream, self.counter, n, p).reshape(shape)
+            found = draw_there(self.seed, self.stream, self.counter, n, p, like=like)
+        elif n < _FAST_FROM:
+            return (self.words(n) < np.uint64(math.floor(p * 2**32))).reshape(shape)
+        else:
+            from ..kernels.cpu.philox import bernoulli_mask
+
+            announce_compilation()
+            found = bernoulli_mask(self.seed, self.stream, self.counter, n, p)
         self.counter += -(-n // 4)
-        return found
+        return found.reshape(shape)
 
 
 def _word64(name: str, value: Any) -> int:

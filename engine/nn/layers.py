@@ -120,7 +120,7 @@ class Dropout(Module):
     def forward(self, x: Tensor) -> Tensor:
         if not self.training or self.p == 0.0:
             return x
-        mask = (self.generator or random.default).bernoulli(x.shape, 1.0 - self.p)
+        mask = (self.generator or random.default).bernoulli(x.shape, 1.0 - self.p, like=x.data)
         return dropout(x, mask, p=self.p)
 
     def add(self, x: Tensor, residual: Tensor) -> Tensor:

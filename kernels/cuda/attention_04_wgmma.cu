@@ -12,13 +12,16 @@
 //
 // Weights are powers of two: p = 2^(s - lse) with s = q k^T scale log2(e), which is what the hardware computes. Back (Dao 2023,
 // FlashAttention-2): one kernel owns keys and walks over queries with transposed scores, S^T = k q^T, so that P^T and dS^T are
-// what lies in registers; one owns queries. Every sum has one owner and one order, and nothing is added by atomics.
+// what lies in registers; one owns queries. Every sum has one owner and one order, and nothing is added by atomics. That leaves
+// no room for a head_dim of 256, for which there is the way forward alone: sums for dk and dv would be 256 registers a thread.
 //
-// Query i stands at i + S - T and sees the keys from `before` places before it to `after` places after it. A query that sees
-// nothing gets y = 0 and lse = infinity, so that p = 0 on the way back. A hidden weight is a zero that is multiplied all the same,
-// so a number that is not finite spoils the tile where it is hidden. lse and inner = <dy, y> are float32, for B H heads of T
-// rounded up to 128 queries: those beyond T, whose q and dy are zeros, add nothing to any gradient.
+// Query i stands at i + S - T and sees the keys from `before` places before it to `after` places after it whose mask is not 0. A
+// query that sees nothing gets y = 0 and lse = infinity, so that p = 0 on the way back. A hidden weight is a zero that is
+// multiplied all the same, so a number that is not finite spoils the tile where it is hidden, by padding too. lse and
+// inner = <dy, y> are float32, for B H heads of T rounded up to 128 queries: those beyond T, whose q and dy are zeros, add nothing
+// to any gradient.
 // q, y, dy, dq: B H heads of T x D; k, v, dk, dv: B G heads of S x D, H a multiple of G. D: a multiple of 8 up to HEAD_DIM.
+// mask: bytes, with its strides by batch entry, head, query and key, 0 along axes that it does not have; masked: whether to read it.
 
 #include <cuda_bf16.h>
 
@@ -66,7 +69,7 @@ __device__ int row_of_thread() { return threadIdx.x / 32 * 16 + threadIdx.x % 32
 template <int HEAD_DIM>
 __device__ void forward(__nv_bfloat16* y, float* lse, const TensorMap& q, const TensorMap& k, const TensorMap& v,
                         const Problem& of, unsigned char* memory) {
-  constexpr int TILE = KEYS * HEAD_DIM * 2;
+  constexpr int KEYS = KEYS_OF<HEAD_DIM>, TILE = KEYS * HEAD_DIM * 2;
   unsigned char *tile_q = aligned_1024(memory), *stages = tile_q + OWNED * HEAD_DIM * 2;
   Barriers& barriers = *reinterpret_cast<Barriers*>(stages + STAGES * 2 * TILE);
   const int warpgroup = threadIdx.x / 128, lane = threadIdx.x % 32, T = of.T, S = of.S;
@@ -99,6 +102,7 @@ __device__ void forward(__nv_bfloat16* y, float* lse, const TensorMap& q, const 
     wgmma_wait<0>(s);
 
     scale_and_hide(s, of.scale * LOG2_E, begin + n * KEYS, low, high, S);
+    hide_masked(s, of.mask_of(head), row, begin + n * KEYS, T, S, of.mask_t, of.mask_s);
     weigh(s, m, total, shrink);
 #pragma unroll
     for (int i = 0; i < HEAD_DIM / 2; i++) sums[i] *= shrink[i / 2 % 2];
@@ -118,7 +122,7 @@ __device__ void forward(__nv_bfloat16* y, float* lse, const TensorMap& q, const 
     for (int away = 2; away > 0; away /= 2) total[r] += __shfl_xor_sync(ALL, total[r], away);
     const bool nothing = total[r] == 0.0f;
     factor[r] = nothing ? 0.0f : 1.0f / total[r];
-    if (lane % 4 == 0) lse[head * of.queries() + row + 8 * r] = nothing ? infinity() : m[r] + log2f(total[r]);
+    if (lane % 4 == 0) lse[head * queries(of) + row + 8 * r] = nothing ? infinity() : m[r] + log2f(total[r]);
   }
   store(y + (size_t)head * T * of.D, sums, factor, row, T, of.D);
 }
@@ -154,8 +158,8 @@ __device__ void gradient_of_keys(__nv_bfloat16* dk, __nv_bfloat16* dv, const Ten
   mbarrier_wait(&barriers.owned, 0);
 
   for (int n = 0; n < many; n++) {
-    const int stage = n % STAGES, phase = n / STAGES & 1, query = begin + n % each * WALKED;
-    const size_t at = (key_head * share + n / each) * of.queries() + query + 2 * (lane % 4);
+    const int stage = n % STAGES, phase = n / STAGES & 1, query = begin + n % each * WALKED, head = key_head * share + n / each;
+    const size_t at = head * queries(of) + query + 2 * (lane % 4);
     const unsigned char* tile_q = stages + stage * 2 * TILE;
     if (threadIdx.x == 0 && n + 1 < many) load(n + 1);  // where pair n - 1 was
     __syncwarp();
@@ -170,6 +174,7 @@ __device__ void gradient_of_keys(__nv_bfloat16* dk, __nv_bfloat16* dv, const Ten
     wgmma_commit();
     wgmma_wait<1>(p);
     scale_and_hide(p, of.scale * LOG2_E, query, low, high, ANY);
+    hide_masked(p, of.mask_of(head), row, query, S, T, of.mask_s, of.mask_t);
 #pragma unroll
     for (int i = 0; i < WALKED / 2; i += 4) {
       const float2 two = *reinterpret_cast<const float2*>(lse + at + i * 2);
@@ -219,8 +224,8 @@ __device__ void gradient_of_queries(__nv_bfloat16* dq, const TensorMap& dy, cons
   const int low = row + S - T - of.before, high = row + S - T + of.after;
   float lse_of[2], inner_of[2], sums[HEAD_DIM / 2] = {};
   for (int r = 0; r < 2; r++) {
-    lse_of[r] = lse[head * of.queries() + row + 8 * r];
-    inner_of[r] = inner[head * of.queries() + row + 8 * r];
+    lse_of[r] = lse[head * queries(of) + row + 8 * r];
+    inner_of[r] = inner[head * queries(of) + row + 8 * r];
   }
   init_barriers(barriers);
   if (threadIdx.x == 0) {
@@ -249,6 +254,7 @@ __device__ void gradient_of_queries(__nv_bfloat16* dq, const TensorMap& dy, cons
     wgmma_commit();
     wgmma_wait<1>(p);
     scale_and_hide(p, of.scale * LOG2_E, begin + n * WALKED, low, high, S);
+    hide_masked(p, of.mask_of(head), row, begin + n * WALKED, T, S, of.mask_t, of.mask_s);
 #pragma unroll
     for (int i = 0; i < WALKED / 2; i++) p[i] = exp2f(p[i] - lse_of[i / 2 % 2]);
     wgmma_wait<0>(ds);
@@ -283,52 +289,81 @@ extern "C" __global__ void attention_vjp_04_inner(float* inner, const __nv_bfloa
 
 extern "C" __global__ void __launch_bounds__(THREADS, 1)
     attention_forward_04_wgmma_64(__nv_bfloat16* y, float* lse, const __grid_constant__ TensorMap q,
-                                  const __grid_constant__ TensorMap k, const __grid_constant__ TensorMap v, int H, int G, int T,
-                                  int S, int D, int before, int after, float scale) {
+                                  const __grid_constant__ TensorMap k, const __grid_constant__ TensorMap v,
+                                  const unsigned char* mask, long long mask_b, long long mask_h, long long mask_t,
+                                  long long mask_s, int masked, int H, int G, int T, int S, int D, int before, int after,
+                                  float scale) {
   extern __shared__ unsigned char memory[];
-  forward<64>(y, lse, q, k, v, {H, G, T, S, D, before, after, scale}, memory);
+  forward<64>(y, lse, q, k, v,
+              {masked ? mask : nullptr, mask_b, mask_h, mask_t, mask_s, H, G, T, S, D, before, after, scale}, memory);
 }
 
 extern "C" __global__ void __launch_bounds__(THREADS, 1)
     attention_forward_04_wgmma_128(__nv_bfloat16* y, float* lse, const __grid_constant__ TensorMap q,
-                                   const __grid_constant__ TensorMap k, const __grid_constant__ TensorMap v, int H, int G,
-                                   int T, int S, int D, int before, int after, float scale) {
+                                   const __grid_constant__ TensorMap k, const __grid_constant__ TensorMap v,
+                                   const unsigned char* mask, long long mask_b, long long mask_h, long long mask_t,
+                                   long long mask_s, int masked, int H, int G, int T, int S, int D, int before, int after,
+                                   float scale) {
   extern __shared__ unsigned char memory[];
-  forward<128>(y, lse, q, k, v, {H, G, T, S, D, before, after, scale}, memory);
+  forward<128>(y, lse, q, k, v,
+               {masked ? mask : nullptr, mask_b, mask_h, mask_t, mask_s, H, G, T, S, D, before, after, scale}, memory);
+}
+
+extern "C" __global__ void __launch_bounds__(THREADS, 1)
+    attention_forward_04_wgmma_256(__nv_bfloat16* y, float* lse, const __grid_constant__ TensorMap q,
+                                   const __grid_constant__ TensorMap k, const __grid_constant__ TensorMap v,
+                                   const unsigned char* mask, long long mask_b, long long mask_h, long long mask_t,
+                                   long long mask_s, int masked, int H, int G, int T, int S, int D, int before, int after,
+                                   float scale) {
+  extern __shared__ unsigned char memory[];
+  forward<256>(y, lse, q, k, v,
+               {masked ? mask : nullptr, mask_b, mask_h, mask_t, mask_s, H, G, T, S, D, before, after, scale}, memory);
 }
 
 extern "C" __global__ void __launch_bounds__(THREADS, 1)
     attention_vjp_04_wgmma_keys_64(__nv_bfloat16* dk, __nv_bfloat16* dv, const __grid_constant__ TensorMap dy,
                                    const __grid_constant__ TensorMap q, const __grid_constant__ TensorMap k,
-                                   const __grid_constant__ TensorMap v, const float* lse, const float* inner, int H, int G,
-                                   int T, int S, int D, int before, int after, float scale) {
+                                   const __grid_constant__ TensorMap v, const float* lse, const float* inner,
+                                   const unsigned char* mask, long long mask_b, long long mask_h, long long mask_t,
+                                   long long mask_s, int masked, int H, int G, int T, int S, int D, int before, int after,
+                                   float scale) {
   extern __shared__ unsigned char memory[];
-  gradient_of_keys<64>(dk, dv, dy, q, k, v, lse, inner, {H, G, T, S, D, before, after, scale}, memory);
+  gradient_of_keys<64>(dk, dv, dy, q, k, v, lse, inner,
+                       {masked ? mask : nullptr, mask_b, mask_h, mask_t, mask_s, H, G, T, S, D, before, after, scale}, memory);
 }
 
 extern "C" __global__ void __launch_bounds__(THREADS, 1)
     attention_vjp_04_wgmma_keys_128(__nv_bfloat16* dk, __nv_bfloat16* dv, const __grid_constant__ TensorMap dy,
                                     const __grid_constant__ TensorMap q, const __grid_constant__ TensorMap k,
-                                    const __grid_constant__ TensorMap v, const float* lse, const float* inner, int H, int G,
-                                    int T, int S, int D, int before, int after, float scale) {
+                                    const __grid_constant__ TensorMap v, const float* lse, const float* inner,
+                                    const unsigned char* mask, long long mask_b, long long mask_h, long long mask_t,
+                                    long long mask_s, int masked, int H, int G, int T, int S, int D, int before, int after,
+                                    float scale) {
   extern __shared__ unsigned char memory[];
-  gradient_of_keys<128>(dk, dv, dy, q, k, v, lse, inner, {H, G, T, S, D, before, after, scale}, memory);
+  gradient_of_keys<128>(dk, dv, dy, q, k, v, lse, inner,
+                        {masked ? mask : nullptr, mask_b, mask_h, mask_t, mask_s, H, G, T, S, D, before, after, scale}, memory);
 }
 
 extern "C" __global__ void __launch_bounds__(THREADS, 1)
     attention_vjp_04_wgmma_queries_64(__nv_bfloat16* dq, const __grid_constant__ TensorMap dy,
                                       const __grid_constant__ TensorMap q, const __grid_constant__ TensorMap k,
-                                      const __grid_constant__ TensorMap v, const float* lse, const float* inner, int H, int G,
-                                      int T, int S, int D, int before, int after, float scale) {
+                                      const __grid_constant__ TensorMap v, const float* lse, const float* inner,
+                                      const unsigned char* mask, long long mask_b, long long mask_h, long long mask_t,
+                                      long long mask_s, int masked, int H, int G, int T, int S, int D, int before, int after,
+                                      float scale) {
   extern __shared__ unsigned char memory[];
-  gradient_of_queries<64>(dq, dy, q, k, v, lse, inner, {H, G, T, S, D, before, after, scale}, memory);
+  gradient_of_queries<64>(dq, dy, q, k, v, lse, inner,
+                          {masked ? mask : nullptr, mask_b, mask_h, mask_t, mask_s, H, G, T, S, D, before, after, scale}, memory);
 }
 
 extern "C" __global__ void __launch_bounds__(THREADS, 1)
     attention_vjp_04_wgmma_queries_128(__nv_bfloat16* dq, const __grid_constant__ TensorMap dy,
                                        const __grid_constant__ TensorMap q, const __grid_constant__ TensorMap k,
-                                       const __grid_constant__ TensorMap v, const float* lse, const float* inner, int H, int G,
-                                       int T, int S, int D, int before, int after, float scale) {
+                                       const __grid_constant__ TensorMap v, const float* lse, const float* inner,
+                                       const unsigned char* mask, long long mask_b, long long mask_h, long long mask_t,
+                                       long long mask_s, int masked, int H, int G, int T, int S, int D, int before, int after,
+                                       float scale) {
   extern __shared__ unsigned char memory[];
-  gradient_of_queries<128>(dq, dy, q, k, v, lse, inner, {H, G, T, S, D, before, after, scale}, memory);
+  gradient_of_queries<128>(dq, dy, q, k, v, lse, inner,
+                           {masked ? mask : nullptr, mask_b, mask_h, mask_t, mask_s, H, G, T, S, D, before, after, scale}, memory);
 }

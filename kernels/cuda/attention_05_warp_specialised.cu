@@ -13,9 +13,10 @@
 //
 // Forward only: the way back is rung 04's, which takes y and lse as they are made here. Layouts, hidden keys and base 2 are rung
 // 04's too. A thread's number i of a tile is in row group + 8 (i / 2 % 2) of its warp and in column 8 (i / 4) + 2 member + i % 2.
-// Query i stands at i + S - T and sees the keys from `before` places before it to `after` places after it. A query that sees
-// nothing gets y = 0 and lse = infinity. lse: float32, B H heads of T rounded up to 128.
+// Query i stands at i + S - T and sees the keys from `before` places before it to `after` places after it whose mask is not 0. A
+// query that sees nothing gets y = 0 and lse = infinity. lse: float32, B H heads of T rounded up to 128.
 // q, y: B H heads of T x D; k, v: B G heads of S x D, H a multiple of G. D: a multiple of 8 up to HEAD_DIM.
+// mask: bytes, with its strides by batch entry, head, query and key, 0 along axes that it does not have; masked: whether to read it.
 
 #include <cuda_bf16.h>
 
@@ -33,7 +34,7 @@ struct Barriers {
 template <int HEAD_DIM>
 __device__ void produce(const TensorMap& q, const TensorMap& k, const TensorMap& v, const Problem& of, unsigned char* tile_q,
                         Barriers& barriers, int head, int first, int begin, int many) {
-  constexpr int TILE = KEYS * HEAD_DIM * 2;
+  constexpr int KEYS = KEYS_OF<HEAD_DIM>, TILE = KEYS * HEAD_DIM * 2;
   unsigned char *tiles_k = tile_q + OWNED * HEAD_DIM * 2, *tiles_v = tiles_k + STAGES * TILE;
   mbarrier_arrive_expecting(&barriers.queries, OWNED * HEAD_DIM * 2);
   load_tile<OWNED, HEAD_DIM>(tile_q, q, first, head, &barriers.queries);
@@ -52,7 +53,7 @@ __device__ void produce(const TensorMap& q, const TensorMap& k, const TensorMap&
 template <int HEAD_DIM>
 __device__ void consume(__nv_bfloat16* y, float* lse, const Problem& of, const unsigned char* tile_q, Barriers& barriers, int head,
                         int first, int begin, int many) {
-  constexpr int TILE = KEYS * HEAD_DIM * 2;
+  constexpr int KEYS = KEYS_OF<HEAD_DIM>, TILE = KEYS * HEAD_DIM * 2;
   const unsigned char *tiles_k = tile_q + OWNED * HEAD_DIM * 2, *tiles_v = tiles_k + STAGES * TILE;
   const int consumer = threadIdx.x / 128 - 1, lane = threadIdx.x % 32, T = of.T, S = of.S;
   const int row = first + 64 * consumer + threadIdx.x / 32 % 4 * 16 + lane / 4;  // and the row 8 below it
@@ -78,6 +79,7 @@ __device__ void consume(__nv_bfloat16* y, float* lse, const Problem& of, const u
     wgmma_wait<0>(s);
     if (lane == 0) mbarrier_arrive(&barriers.keys_read[0]);  // this warp does not read the keys any more
     scale_and_hide(s, of.scale * LOG2_E, begin, low, high, S);
+    hide_masked(s, of.mask_of(head), row, begin, T, S, of.mask_t, of.mask_s);
     weigh(s, m, total, shrink);
     pack(weights, s);
   }
@@ -97,6 +99,7 @@ __device__ void consume(__nv_bfloat16* y, float* lse, const Problem& of, const u
     wgmma_wait<1>(s);
     if (lane == 0) mbarrier_arrive(&barriers.keys_read[stage]);
     scale_and_hide(s, of.scale * LOG2_E, begin + n * KEYS, low, high, S);
+    hide_masked(s, of.mask_of(head), row, begin + n * KEYS, T, S, of.mask_t, of.mask_s);
     weigh(s, m, total, shrink);
     wgmma_wait<0>(sums);
     if (lane == 0) mbarrier_arrive(&barriers.values_read[stage_v]);
@@ -118,7 +121,7 @@ __device__ void consume(__nv_bfloat16* y, float* lse, const Problem& of, const u
     for (int away = 2; away > 0; away /= 2) total[r] += __shfl_xor_sync(ALL, total[r], away);
     const bool nothing = total[r] == 0.0f;
     factor[r] = nothing ? 0.0f : 1.0f / total[r];
-    if (lane % 4 == 0) lse[head * of.queries() + row + 8 * r] = nothing ? infinity() : m[r] + log2f(total[r]);
+    if (lane % 4 == 0) lse[head * queries(of) + row + 8 * r] = nothing ? infinity() : m[r] + log2f(total[r]);
   }
   store(y + (size_t)head * T * of.D, sums, factor, row, T, of.D);
 }
@@ -126,6 +129,7 @@ __device__ void consume(__nv_bfloat16* y, float* lse, const Problem& of, const u
 template <int HEAD_DIM>
 __device__ void forward(__nv_bfloat16* y, float* lse, const TensorMap& q, const TensorMap& k, const TensorMap& v,
                         const Problem& of, unsigned char* memory) {
+  constexpr int KEYS = KEYS_OF<HEAD_DIM>;
   unsigned char* tile_q = aligned_1024(memory);
   Barriers& barriers = *reinterpret_cast<Barriers*>(tile_q + (OWNED + STAGES * 2 * KEYS) * HEAD_DIM * 2);
   const int T = of.T, S = of.S, tiles = (T + OWNED - 1) / OWNED;
@@ -154,16 +158,33 @@ __device__ void forward(__nv_bfloat16* y, float* lse, const TensorMap& q, const 
 
 extern "C" __global__ void __launch_bounds__(THREADS, 1)
     attention_forward_05_warp_specialised_64(__nv_bfloat16* y, float* lse, const __grid_constant__ TensorMap q,
-                                             const __grid_constant__ TensorMap k, const __grid_constant__ TensorMap v, int H,
-                                             int G, int T, int S, int D, int before, int after, float scale) {
+                                             const __grid_constant__ TensorMap k, const __grid_constant__ TensorMap v,
+                                             const unsigned char* mask, long long mask_b, long long mask_h, long long mask_t,
+                                             long long mask_s, int masked, int H, int G, int T, int S, int D, int before,
+                                             int after, float scale) {
   extern __shared__ unsigned char memory[];
-  forward<64>(y, lse, q, k, v, {H, G, T, S, D, before, after, scale}, memory);
+  forward<64>(y, lse, q, k, v,
+              {masked ? mask : nullptr, mask_b, mask_h, mask_t, mask_s, H, G, T, S, D, before, after, scale}, memory);
 }
 
 extern "C" __global__ void __launch_bounds__(THREADS, 1)
     attention_forward_05_warp_specialised_128(__nv_bfloat16* y, float* lse, const __grid_constant__ TensorMap q,
-                                              const __grid_constant__ TensorMap k, const __grid_constant__ TensorMap v, int H,
-                                              int G, int T, int S, int D, int before, int after, float scale) {
+                                              const __grid_constant__ TensorMap k, const __grid_constant__ TensorMap v,
+                                              const unsigned char* mask, long long mask_b, long long mask_h, long long mask_t,
+                                              long long mask_s, int masked, int H, int G, int T, int S, int D, int before,
+                                              int after, float scale) {
   extern __shared__ unsigned char memory[];
-  forward<128>(y, lse, q, k, v, {H, G, T, S, D, before, after, scale}, memory);
+  forward<128>(y, lse, q, k, v,
+               {masked ? mask : nullptr, mask_b, mask_h, mask_t, mask_s, H, G, T, S, D, before, after, scale}, memory);
+}
+
+extern "C" __global__ void __launch_bounds__(THREADS, 1)
+    attention_forward_05_warp_specialised_256(__nv_bfloat16* y, float* lse, const __grid_constant__ TensorMap q,
+                                              const __grid_constant__ TensorMap k, const __grid_constant__ TensorMap v,
+                                              const unsigned char* mask, long long mask_b, long long mask_h, long long mask_t,
+                                              long long mask_s, int masked, int H, int G, int T, int S, int D, int before,
+                                              int after, float scale) {
+  extern __shared__ unsigned char memory[];
+  forward<256>(y, lse, q, k, v,
+               {masked ? mask : nullptr, mask_b, mask_h, mask_t, mask_s, H, G, T, S, D, before, after, scale}, memory);
 }

@@ -13,6 +13,6 @@ THREADS = 384
 _forward = kernels(__file__, "forward_05_warp_specialised")
 
 
-def forward(q: Any, k: Any, v: Any, mask: None = None, bias: None = None, **params: Any) -> tuple[Any, Any]:
+def forward(q: Any, k: Any, v: Any, mask: Any = None, bias: None = None, **params: Any) -> tuple[Any, Any]:
     """y (..., H, T, D) of q (..., H, T, D), k and v (..., G, S, D); residual: as of rung 04."""
     return forward_by(_forward, THREADS, q, k, v, mask, bias, **params)

@@ -1,5 +1,5 @@
-// What attention's rungs on Hopper share: who sees whom, tiles that TMA brings, products of warpgroups, and what a thread does to
-// its part of a tile: hide, weigh, round, store.
+// What attention's rungs on Hopper share: tiles that TMA brings, products of warpgroups, and what a thread does to its part of a
+// tile: hide, weigh, round, store.
 //
 // wgmma leaves number i of a thread's part of a tile in row group + 8 (i / 2 % 2) of its warp and in column 8 (i / 4) + 2 member +
 // i % 2, with group = lane / 4 and member = lane % 4. Two neighbours, rounded to bfloat16, are then in the very lane that must bring
@@ -8,24 +8,20 @@
 
 #include <cuda_bf16.h>
 
+#include "attention.cuh"
 #include "hopper.cuh"
 
-constexpr float LOWEST = -3.402823466e+38f;  // the most negative float: below it lies only -infinity
 constexpr float LOG2_E = 1.4426950408889634f;
-constexpr unsigned ALL = 0xffffffffu;
 constexpr int OWNED = 128;      // rows of a block
-constexpr int KEYS = 128;       // of a walked tile on the way forward
 constexpr int BOX = 64 * 128;   // bytes of 64 rows of 64 numbers, which is what one load copies
 
-struct Problem {
-  int H, G, T, S, D, before, after;
-  float scale;
+// Keys of a walked tile on the way forward. With a head_dim of 256 the sums alone are 128 registers a thread, and two stages of
+// 128 keys and values 256 KB: then half as many.
+template <int HEAD_DIM>
+constexpr int KEYS_OF = HEAD_DIM == 256 ? 64 : 128;
 
-  __device__ int key_head(int head) const { return head / H * G + head % H / (H / G); }
-  __device__ size_t queries() const { return (T + OWNED - 1) / OWNED * OWNED; }  // of a head in lse and inner
-};
-
-__device__ float infinity() { return __int_as_float(0x7f800000); }
+// Of a head in lse and inner.
+__device__ size_t queries(const Problem& of) { return (of.T + OWNED - 1) / OWNED * OWNED; }
 
 // A tile lies as HEAD_DIM / 64 panels of 64 columns, ROWS rows of 128 bytes each.
 template <int ROWS, int HEAD_DIM>
@@ -53,7 +49,8 @@ __device__ void add_product(float (&d)[n], const unsigned (&weights)[ROWS / 16][
   for (int k = 0; k < ROWS; k += 16) {
     const unsigned long long of_b = wgmma_descriptor(b + k * 128, ROWS * 128, 8 * 128);
     if constexpr (n == 32) wgmma_m64n64k16<true>(d, weights[k / 16], of_b);
-    else wgmma_m64n128k16<true>(d, weights[k / 16], of_b);
+    else if constexpr (n == 64) wgmma_m64n128k16<true>(d, weights[k / 16], of_b);
+    else wgmma_m64n256k16<true>(d, weights[k / 16], of_b);
   }
 }
 
@@ -79,6 +76,20 @@ __device__ void scale_and_hide(float (&s)[n], float octaves, int column0, int lo
   for (int i = 0; i < n; i++) {
     const int column = column0 + i / 4 * 8 + 2 * member + i % 2, below = i / 2 % 2 * 8;
     if (column < low + below || column > high + below || column >= columns) s[i] = -infinity();
+  }
+}
+
+// -infinity where the mask has a 0, which is null where there is none. It has `rows` x `columns` bytes, `to_row` from a row to the
+// next, `to_column` from a column to the next. row: the thread's first one; columns count from column0.
+template <int n>
+__device__ void hide_masked(float (&s)[n], const unsigned char* mask, int row, int column0, int rows, int columns, long long to_row,
+                            long long to_column) {
+  if (!mask) return;
+  const int member = threadIdx.x % 4;
+#pragma unroll
+  for (int i = 0; i < n; i++) {
+    const int column = column0 + i / 4 * 8 + 2 * member + i % 2, at = row + i / 2 % 2 * 8;
+    if (at < rows && column < columns && !mask[at * to_row + column * to_column]) s[i] = -infinity();
   }
 }
 

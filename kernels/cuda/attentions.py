@@ -33,6 +33,8 @@ class Problem:
     reach: tuple[np.int32, np.int32]
     """(before, after)."""
     scale: np.float32
+    masked: np.int32
+    """0 without a mask, whose bytes then need not be read."""
 
     def lengths(self, letters: str) -> tuple[np.int32, ...]:
         """Such as "TSD"."""
@@ -72,7 +74,7 @@ def problem(
     side = T + S if window is None else min(int(window) - 1, T + S)
     return Problem(
         _bytes(mask, q), math.prod(q.shape[:-3]), H, G, T, S, D, (np.int32(side), np.int32(0 if causal else side)),
-        np.float32(1 / math.sqrt(max(D, 1)) if scale is None else scale),
+        np.float32(1 / math.sqrt(max(D, 1)) if scale is None else scale), np.int32(mask is not None),
     )  # fmt: skip
 
 

@@ -32,9 +32,9 @@ EVERY = tuple(SCHEDULES)
 every_rung = pytest.mark.parametrize("name", RUNGS)
 
 
-def case(*shape: int, **params: Any) -> SimpleNamespace:
-    """shape: (B, H, G, T, S, D)."""
-    return SimpleNamespace(shape=shape, params={"causal": False, "scale": None, "window": None, **params})
+def case(*shape: int, mask: tuple[int, ...] | None = None, **params: Any) -> SimpleNamespace:
+    """shape: (B, H, G, T, S, D); mask: the shape of a random one, which hides a third."""
+    return SimpleNamespace(shape=shape, mask=mask, params={"causal": False, "scale": None, "window": None, **params})
 
 
 CASES = [
@@ -47,8 +47,18 @@ CASES = [
     case(1, 1, 1, 65, 129, 120, causal=True, scale=20.0),
     case(1, 1, 1, 63, 300, 128, window=150),
     case(1, 2, 2, 200, 20, 16, causal=True),  # most queries see nothing
+    case(1, 2, 1, 130, 65, 136),
+    case(1, 1, 1, 127, 129, 256, causal=True),
+    case(1, 1, 1, 63, 200, 192, window=70),
+    case(3, 2, 1, 1, 1, 8, mask=(3, 1, 1, 1)),  # a query sees its one key or nothing
+    case(2, 4, 2, 66, 130, 16, mask=(2, 1, 1, 130)),  # padding
+    case(2, 2, 2, 129, 129, 72, mask=(2, 1, 1, 129), causal=True),
+    case(2, 2, 1, 65, 64, 64, mask=(2, 2, 65, 64), window=40),
+    case(1, 2, 2, 40, 193, 8, mask=(2, 1, 193)),
+    case(2, 1, 1, 130, 3, 8, mask=(130, 1)),  # queries that see all or nothing
+    case(2, 2, 1, 67, 65, 256, mask=(2, 1, 1, 65)),
 ]
-"""Tails and full tiles on both axes and of head_dim, queries that see nothing."""
+"""Tails and full tiles on both axes and of head_dim, queries that see nothing, masks with and without each axis."""
 
 SMALL = [
     case(1, 2, 1, 3, 66, 8),
@@ -58,11 +68,17 @@ SMALL = [
     case(1, 1, 1, 130, 140, 72, causal=True, scale=3.0),
     case(1, 1, 1, 260, 260, 16, window=150),
     case(2, 2, 2, 20, 3, 8, causal=True),  # most queries see nothing
+    case(2, 2, 1, 66, 131, 8, mask=(2, 2, 66, 131)),
+    case(1, 1, 1, 3, 130, 200),
 ]
 """For mistakes, which have many trials: more tiles than stages on either way, and stages that are filled a second time."""
+MASKED = case(1, 1, 1, 3, 5, 8, mask=(3, 5))
+"""A mask of which every row and column ends within a tile."""
 
 
-def definition(dy: Any, q: Any, k: Any, v: Any, *, causal: bool, scale: float | None, window: int | None) -> list[Any]:
+def definition(
+    dy: Any, q: Any, k: Any, v: Any, *, mask: Any, causal: bool, scale: float | None, window: int | None
+) -> list[Any]:
     """(number, size, size of scores) of lse, y, dq, dk, dv, for q (B, H, T, D), k and v (B, G, S, D) in float64.
 
     size: of what is added up. A score of size a (the sum of its products' sizes) has an error of a eps of float32, which is a
@@ -74,7 +90,7 @@ def definition(dy: Any, q: Any, k: Any, v: Any, *, causal: bool, scale: float | 
     k, v = k[:, :, None], v[:, :, None]
     c = D**-0.5 if scale is None else scale
     ahead = np.arange(S) - (np.arange(T)[:, None] + S - T)
-    seen = np.full((T, S), True)
+    seen = np.broadcast_to(mask, (B, H, T, S)).reshape(B, G, H // G, T, S).copy()
     if causal:
         seen &= ahead <= 0
     if window is not None:
@@ -113,14 +129,16 @@ def trial(pair: Any, this: SimpleNamespace, forward: bool = True, back: bool = T
     rng = np.random.default_rng(this.shape)
     shapes = (B, H, T, D), (B, H, T, D), (B, G, S, D), (B, G, S, D)
     dy, q, k, v = (rng.standard_normal(shape).astype(BFLOAT16) for shape in shapes)
-    want = definition(*(a.astype(np.float64) for a in (dy, q, k, v)), **this.params)
+    masks = () if this.mask is None else (rng.random(this.mask) < 2 / 3,)
+    wide = (a.astype(np.float64) for a in (dy, q, k, v))
+    want = definition(*wide, mask=masks[0] if masks else True, **this.params)
     params = {**this.params, "grouped": H != G}
-    assert pair.accepts(q, k, v, **params)
+    assert pair.accepts(q, k, v, *masks, **params)
     with running(order if forward else order[:1]):
-        y, residuals = pair.forward(q, k, v, **params)
-    rest: Any = {"residuals": residuals, "wanted": (True,) * 3, "into": (None,) * 3}
+        y, residuals = pair.forward(q, k, v, *masks, **params)
+    rest: Any = {"residuals": residuals, "wanted": (True,) * 4, "into": (None,) * 4}
     with running(order):
-        got = residuals[:, :T], y, *(pair.vjp(dy, y, q, k, v, **rest, **params) if back else ())
+        got = residuals[:, :T], y, *(pair.vjp(dy, y, q, k, v, *masks, **rest, **params) if back else ())
     length = max(T * H // G, S, D)
     eps, lost = 8 * EPS * length**0.5, LOST * length * 5 * max(this.params["scale"] or 1, 1)  # 5: the largest other factor
     for what, a, (number, size, of_scores) in zip(("lse", "y", "dq", "dk", "dv"), got, want, strict=False):
@@ -132,7 +150,7 @@ def trial(pair: Any, this: SimpleNamespace, forward: bool = True, back: bool = T
 
 
 @every_rung
-@pytest.mark.parametrize("this", CASES, ids=lambda this: "x".join(map(str, this.shape)))
+@pytest.mark.parametrize("this", CASES, ids=lambda this: "x".join(map(str, this.shape)) + " masked" * bool(this.mask))
 def test_a_rung_gives_the_numbers_of_float64(name, this):
     trial(rung("attention", name), this)
 
@@ -140,7 +158,7 @@ def test_a_rung_gives_the_numbers_of_float64(name, this):
 @every_rung
 def test_a_rung_touches_nothing_outside_of_its_arrays(name):
     with running(("forward",), sanitize=True):
-        for this in SMALL[:2]:
+        for this in (*SMALL[:2], MASKED):
             trial(rung("attention", name), this)
 
 
@@ -177,24 +195,27 @@ def test_what_is_not_taken(name):
 
     q, k = zeros(2, 4, 3, 8), zeros(2, 2, 5, 8)
     assert pair.accepts(q, k, k, grouped=True) and pair.accepts(q, q, q, None, None, causal=True, window=1)
-    assert pair.accepts(*(zeros(3, 128) for _ in range(3)))
+    assert pair.accepts(*(zeros(3, 256) for _ in range(3)))
     assert not pair.accepts(q, k, k)  # 4 heads and 2
-    assert not pair.accepts(q, k, k, np.ones((3, 5), bool), grouped=True)
+    assert pair.accepts(q, k, k, np.ones((3, 5), bool), grouped=True)
+    for mask in (np.ones((3, 4), bool), np.ones((3, 5), np.uint8), np.ones((2, 1, 1, 3, 5), bool)):
+        assert not pair.accepts(q, k, k, mask, grouped=True)
     assert not pair.accepts(q, k, k, None, zeros(3, 5), grouped=True)
     assert not pair.accepts(q, k, zeros(2, 2, 5, 16), grouped=True)
     for dtype in (np.float16, np.float32):
         assert not pair.accepts(*(zeros(3, 8, dtype=dtype) for _ in range(3)))
-    with pytest.raises(ValueError, match=f"attention_forward_{name}_64 takes bfloat16 .*, but got .* bool"):
-        pair.forward(q, k, k, np.ones((3, 5), bool), grouped=True)
-    for D in (0, 4, 12, 136):  # rows that are no multiple of 16 bytes, or too long
+    with pytest.raises(ValueError, match=f"attention_forward_{name}_64 takes bfloat16 .*, but got .* uint8"):
+        pair.forward(q, k, k, np.ones((3, 5), np.uint8), grouped=True)
+    for D in (0, 4, 12, 264):  # rows that are no multiple of 16 bytes, or too long
         assert not pair.accepts(*(zeros(3, D) for _ in range(3)))
 
 
 def test_operands_that_are_views():
     pair, rng = rung("attention", RUNGS[0]), np.random.default_rng(0)
     q, k, v = (rng.standard_normal((5, 2, 2, 8)).astype(BFLOAT16).transpose(1, 2, 0, 3) for _ in range(3))
-    y, _ = pair.forward(q, k, v)
-    np.testing.assert_array_equal(y, pair.forward(*map(np.ascontiguousarray, (q, k, v)))[0])
+    mask = (rng.random((5, 5)) < 2 / 3).T
+    y, _ = pair.forward(q, k, v, mask)
+    np.testing.assert_array_equal(y, pair.forward(*map(np.ascontiguousarray, (q, k, v, mask)))[0])
 
 
 # ---- mistakes
@@ -223,6 +244,12 @@ MISTAKES = {
     "scale": (r"of\.scale \* LOG2_E", "of.scale"),
     "scale of a gradient": (r"of\.scale(?=[,}])", "1.0f"),
     "hidden": (r"column < low \+ below|column > high \+ below|column >= columns", "false"),
+    "mask": (r"!mask\[at [^]]*\]", "false"),
+    "whose mask": (r"(?<=mask_of\()head(?=\))|head / H(?= \* mask_b)|head % H(?= \* mask_h)", "0"),
+    "stride of the mask": (r"of\.mask_[ts](?=[,)])", "0"),
+    "row of the mask": (r"row \+ i / 2 % 2 \* 8(?=;)", "row"),
+    "column of the mask": (r"(?<=row, )(?:begin \+ n \* \w+|query)(?=, [TS])", "begin"),
+    "bound of the mask": (r"\bat < rows|column < columns(?= &&)", "true"),
     "first column": (r"low - group \+ 15 <= column0", "true"),
     "last column": (r"column0 \+ 2 \* n - 1 <= high - group|column0 \+ 2 \* n <= columns", "true"),
     "place": (r"row \+ S - T|row - \(S - T\)", "row"),
@@ -240,7 +267,7 @@ MISTAKES = {
     "logarithm": (r"m\[r\] \+ log2f\(total\[r\]\)", "m[r]"),
     "sum of nothing": (r"total\[r\] == 0\.0f", "false"),
     "bound": (r"row \+ 8 \* r < last|column < D|row < T(?=;)", "true"),
-    "stride": (r"\(size_t\)(?:\([^()]*\)|\w+) \* T|(?<=head \* )of\.queries\(\)|\(size_t\)\w+ \* S", "0"),
+    "stride": (r"\(size_t\)(?:\([^()]*\)|\w+) \* T|(?<=head \* )queries\(of\)|\(size_t\)\w+ \* S", "0"),
 }  # fmt: skip
 """Kind -> (what, what instead). Statements end with a semicolon."""
 
@@ -275,6 +302,7 @@ def with_mistakes(text: str) -> tuple[str, list[tuple[str, int, bool, bool]]]:
 
 PLANTED = {name: with_mistakes(whole(f"attention_{name}")) for name in RUNGS}
 MUTANTS = [(name, kind, k, number) for name, (_, all) in PLANTED.items() for number, (kind, k, *_) in enumerate(all)]
+BOUNDS = {name: {n for n, (kind, *_) in enumerate(all) if kind == "bound of the mask"} for name, (_, all) in PLANTED.items()}
 KERNELS: dict[tuple[str, str], Kernel] = {}
 
 
@@ -298,6 +326,9 @@ def fate(monkeypatch: pytest.MonkeyPatch) -> Callable[[str, int], str | None]:
             forward, back = PLANTED[name][1][number][2:] if number >= 0 else (True, True)
             for this in SMALL:
                 trial(rung("attention", name), this, forward, back and name == RUNGS[0], FEW)
+            if number in BOUNDS[name]:  # what is read beside a mask is not used, but it may be nobody's memory
+                with running(FEW[:1], sanitize=True):
+                    trial(rung("attention", name), MASKED, forward, back and name == RUNGS[0], FEW[:1])
         except (AssertionError, KernelError) as caught:
             return str(caught)
         return None

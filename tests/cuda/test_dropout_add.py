@@ -4,6 +4,7 @@
 import numpy as np
 import pytest
 
+from handgrad.engine.random import Generator
 from handgrad.kernels.cpu import dropout_add, philox
 from handgrad.kernels.cuda.ladders import LADDERS, NO_ROWS, rung
 from handgrad.kernels.cuda.on_cpu.kernel import running
@@ -86,9 +87,24 @@ def test_what_is_not_accepted(name):
     assert nothing == (None, None, None)
 
 
-def test_a_probability_beyond_one_is_refused():
+@pytest.mark.parametrize("shape", [(), (3,), (100, 7), (200, 100)])  # the last one the CPU draws by its kernel
+def test_the_engine_draws_the_same_mask(shape):
+    philox_01, n = rung("philox", "01_block_per_thread"), int(np.prod(shape))
+    for seed, stream, counter in DRAWS:
+        generator = Generator(seed, stream)
+        generator.set_state({**generator.state(), "counter": counter})
+        mask = philox_01.bernoulli_mask(seed, stream, counter, n, 1 - P, like=np.zeros(0))
+        assert same(mask.reshape(shape), generator.bernoulli(shape, 1 - P))
+
+
+def test_what_the_generator_refuses():
+    philox_01, like = rung("philox", "01_block_per_thread"), np.zeros(0)
     with pytest.raises(ValueError, match=r"^bernoulli_mask: p_keep is 1.5, but a probability lies between 0 and 1$"):
-        rung("philox", "01_block_per_thread").bernoulli_mask(0, 0, 0, 4, 1.5, like=np.zeros(0))
+        philox_01.bernoulli_mask(0, 0, 0, 4, 1.5, like=like)
+    with pytest.raises(ValueError, match=r"^bernoulli_mask: n is 2147483648, but at most 2147418112 are drawn at once$"):
+        philox_01.bernoulli_mask(0, 0, 0, 2**31, 0.5, like=like)
+    with pytest.raises(ValueError, match=r"^philox_uint32: n is 2147483648, but at most"):
+        philox_01.philox_uint32(0, 0, 0, 2**31, like=like)
 
 
 ROUND = [

@@ -109,6 +109,50 @@ def test_every_random_bit_is_that_of_the_cpu():
         np.testing.assert_array_equal(theirs.to("cpu").numpy(), ours.numpy())
 
 
+@pytest.mark.parametrize("n", [0, 1, 5, 1025, 20_000])  # of 20000 on the CPU draws the kernel, of fewer the formula
+def test_a_mask_is_drawn_on_the_gpu_with_the_bits_of_the_cpu(n):
+    """From any place of any stream, also where the counter wraps around; both generators go on from the same place."""
+    like = device.moved(np.zeros(1, np.float32), "cuda")
+    for seed, stream, counter in ((5, 0, 0), (2**64 - 1, 2**63 + 5, 2**32 - 3), (3, 2**32, 2**64 - 2)):
+        here, there = hg.Generator(seed, stream), hg.Generator(seed, stream)
+        for g in (here, there):
+            g.set_state({**g.state(), "counter": counter})
+        for p in (0.0, 0.3, 1.0) if counter < 2**63 else (0.3,):
+            mask = there.bernoulli((n,), p, like=like)
+            assert device.device_of(mask) == "cuda" and mask.dtype == bool
+            np.testing.assert_array_equal(device.host(mask), here.bernoulli((n,), p))
+        assert here.state() == there.state()
+    assert type(hg.Generator().bernoulli((n,), 0.3, like=np.zeros(1))) is np.ndarray
+
+
+def test_dropout_copies_no_mask(monkeypatch):
+    """dropout copies nothing and dropout_add three integers, forward and back; both draw what they draw on the CPU."""
+    moved, copied = device.moved, []
+
+    def watched(array, where):
+        if device.device_of(array) != where:
+            copied.append(array.nbytes)
+        return moved(array, where)
+
+    x = hg.Tensor(np.random.default_rng(0).standard_normal((30, 41)).astype(np.float32))
+    results = {}
+    for where in ("cpu", "cuda"):
+        leaf = x.to(where)
+        leaf.requires_grad = True
+        layer = hg.nn.Dropout(0.4, hg.Generator(7))
+        for name, call in (("dropout", layer), ("dropout_add", lambda t, layer=layer: layer.add(t, t))):
+            with monkeypatch.context() as patch:
+                patch.setattr(device, "moved", watched)
+                y = call(leaf)
+                (dx,) = hg.gradients(y, [leaf], y.detach())
+            results[where, name] = [t.detach().to("cpu").numpy() for t in (y, dx)]
+            assert copied == ([24] if (where, name) == ("cuda", "dropout_add") else [])
+            copied.clear()
+    for name in ("dropout", "dropout_add"):
+        for ours, theirs in zip(results["cpu", name], results["cuda", name], strict=True):
+            np.testing.assert_array_equal(theirs, ours)
+
+
 # ---- what goes wrong, in one sentence
 
 

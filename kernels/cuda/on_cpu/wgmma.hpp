@@ -28,7 +28,7 @@ struct Multiply {
 };
 
 struct Multiplies {               // of a warp
-  Multiply waiting[16];
+  Multiply waiting[32];
   unsigned many, group, made;     // not multiplied yet; group under way; how many there were
   bool fenced;
 };
@@ -111,7 +111,7 @@ static void wgmma_of_lanes(void** payloads, unsigned) {  // by the last lane to 
   if (!all.fenced) return fail("the wgmma in line %d comes without a wgmma_fence since the start, or since the last wait", m.line);
   if (!multiplies_late()) return multiply_now(m, *self->block, warp);
   if (all.many == sizeof all.waiting / sizeof all.waiting[0])
-    return fail("the wgmma in line %d: more than 16 are under way, which is more than the emulator keeps", m.line);
+    return fail("the wgmma in line %d: more than 32 are under way, which is more than the emulator keeps", m.line);
   all.waiting[all.many++] = m;
 }
 
@@ -194,4 +194,8 @@ static inline void wgmma_m64n128k16(float (&d)[64], const unsigned (&a)[4], unsi
 template <bool a_transposed, bool b_transposed>
 static inline void wgmma_m64n256k16(float (&d)[128], unsigned long long a, unsigned long long b, int line = __builtin_LINE()) {
   on_cpu::wgmma(d, nullptr, a, b, 256, a_transposed, b_transposed, line);
+}
+template <bool b_transposed>
+static inline void wgmma_m64n256k16(float (&d)[128], const unsigned (&a)[4], unsigned long long b, int line = __builtin_LINE()) {
+  on_cpu::wgmma(d, a, 0, b, 256, false, b_transposed, line);
 }
