@@ -1,0 +1,293 @@
+"""linear_cross_entropy's CUDA rungs against float64: every edge, cuts of the vocabulary, both layouts; and mistakes to be caught."""
+
+import ctypes
+import runpy
+from collections.abc import Callable
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import ml_dtypes
+import numpy as np
+import pytest
+
+from handgrad.kernels.cuda import launch, linear_losses
+from handgrad.kernels.cuda.ladders import LADDERS, rung
+from handgrad.kernels.cuda.on_cpu.kernel import Kernel, KernelError, running
+
+planting = runpy.run_path(str(Path(__file__).with_name("planting.py")))
+EPS = float(np.finfo(np.float32).eps)
+UNIT = {"float32": 0.0, "float16": 2.0**-11, "bfloat16": 2.0**-8}
+"""What one rounding to 16 bits may cost."""
+LOST = {"float32": 2.0**-120, "float16": 2.0**-24, "bfloat16": 2.0**-120}
+"""What a result may lose where it is too small for a normal number."""
+OPERATION = "linear_cross_entropy"
+every_rung = pytest.mark.parametrize("name", LADDERS[OPERATION])
+
+
+def types(pair: Any) -> tuple[str, ...]:
+    return tuple(pair.production.kernels)
+
+
+def case(
+    rows: tuple[int, ...], C: int, V: int, *, bias: float | None = None, blocks: int = 512, chunk: int = 128, **params: Any
+) -> SimpleNamespace:
+    """bias: what is added to random ones, None for none. blocks, chunk: what linear_losses cuts the vocabulary by."""
+    return SimpleNamespace(rows=rows, C=C, V=V, bias=bias, blocks=blocks, chunk=chunk, params=params)
+
+
+CASES = [
+    case((1,), 1, 1),
+    case((), 3, 5, transposed=True, bias=0.0),
+    case((3,), 0, 5, bias=0.0),
+    case((2, 3), 5, 7, label_smoothing=0.3),
+    case((127,), 9, 129, bias=-150.0, label_smoothing=0.1),
+    case((128,), 8, 128, transposed=True, ignore_index=2),
+    case((129,), 7, 127, transposed=True, bias=150.0, ignore_index=-100, label_smoothing=0.2),
+    case((5,), 33, 300, blocks=1, label_smoothing=0.1),
+    case((257, 1), 32, 260, transposed=True, bias=1.0, blocks=6),
+    case((4,), 129, 264, blocks=2, bias=0.0, chunk=256, ignore_index=1),
+    case((3,), 128, 31, transposed=True),
+    case((2,), 127, 32, bias=0.0, label_smoothing=1.0),
+]
+"""Tails and full tiles of rows, features and classes; one slice and many, one chunk and many; logits that need their shift."""
+
+SMALL = [
+    case((3,), 4, 5, transposed=True, bias=-150.0, ignore_index=2, label_smoothing=0.3),
+    case((5,), 33, 300, blocks=1, bias=150.0, label_smoothing=0.1),
+    case((131,), 9, 133, transposed=True, bias=0.0),
+    case((2,), 130, 265, bias=0.0, ignore_index=1),
+    case((2,), 131, 3, transposed=True),
+]
+"""For mistakes, which have many trials."""
+
+
+# ---- float64
+
+
+def definition(
+    dy: Any, x: Any, weight: Any, targets: Any, bias: Any = 0.0, *,
+    ignore_index: int | None = None, label_smoothing: float = 0.0, transposed: bool = False,
+) -> list[tuple[Any, Any]]:  # fmt: skip
+    """loss, dx, dweight, dbias of x (R, C) and targets (R,), each with the size of what was added up.
+
+    A logit of size a (the sum of its products' sizes) has an error of a eps, which is a relative error of e^(z - m). So what is
+    made of a row's probabilities is `worse` by its largest a; twice, as m and the total have the same error.
+    """
+    matrix = weight.T if transposed else weight
+    z, size_z = x @ matrix + bias, abs(x) @ abs(matrix) + abs(bias)
+    R, V = z.shape
+    log_p = z - z.max(1, keepdims=True)
+    log_p -= np.log(np.exp(log_p).sum(1, keepdims=True))
+    counts = np.ones(R, bool) if ignore_index is None else targets != ignore_index
+    q = np.full((R, V), label_smoothing / V)
+    q[counts, targets[counts]] += 1 - label_smoothing
+    share = counts[:, None] / max(counts.sum(), 1)
+    worse, p = 1 + 2 * size_z.max(1, keepdims=True), np.exp(log_p)
+    dz, size_dz = dy * share * (p - q), abs(dy) * share * (p * worse + q)
+
+    def stored(a: Any) -> Any:
+        return a.T if transposed else a
+
+    return [
+        (-(share * q * log_p).sum(), (share * (worse + q * abs(log_p))).sum()),
+        (dz @ matrix.T, size_dz @ abs(matrix).T),
+        (stored(x.T @ dz), stored(abs(x).T @ size_dz)),
+        (dz.sum(0), size_dz.sum(0)),
+    ]
+
+
+def inputs(this: SimpleNamespace, dtype: str) -> list[Any]:
+    """x, weight, targets[, bias]: numbers of 8 bits, which all types hold."""
+    rng = np.random.default_rng([*this.rows, this.C, this.V])
+    shape = (this.V, this.C) if this.params.get("transposed") else (this.C, this.V)
+    x, weight = rng.standard_normal((*this.rows, this.C)), 3 * rng.standard_normal(shape) / np.sqrt(max(this.C, 1))
+    targets = np.asarray(rng.integers(this.V, size=this.rows))
+    if "ignore_index" in this.params and targets.ndim:
+        targets[::3] = this.params["ignore_index"]
+    floats = [x, weight] if this.bias is None else [x, weight, rng.standard_normal(this.V) + this.bias]
+    floats = [a.astype(ml_dtypes.bfloat16).astype(dtype) for a in floats]
+    return [*floats[:2], targets, *floats[2:]]
+
+
+def trial(pair: Any, this: SimpleNamespace, only: tuple[str, ...] = ()) -> None:
+    """Loss and gradients of one random problem, in these types, or all of the pair's. In 16 bits dz and results are rounded."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(linear_losses, "BLOCKS", this.blocks)
+        patch.setattr(linear_losses, "CHUNK", this.chunk)
+        for dtype in only or types(pair):
+            xs = inputs(this, dtype)
+            assert pair.accepts(*xs, **this.params)
+            dy = np.array(-1.25, dtype)
+            loss, residuals = pair.forward(*xs, **this.params)
+            rest = {"residuals": residuals, "wanted": (True, True, False, True), "into": (None,) * 4, **this.params}
+            dx, dweight, nothing, *dbias = pair.vjp(dy, loss, *xs, **rest)
+            assert nothing is None and len(dbias) == len(xs) - 3
+            x, weight, targets, *bias = xs
+            flat = x.astype(np.float64).reshape(targets.size, this.C), weight.astype(np.float64), targets.reshape(-1)
+            want = definition(float(dy), *flat, *(b.astype(np.float64) for b in bias), **this.params)
+            length = max(targets.size, this.C, this.V)
+            unit = 8 * EPS * length**0.5 + 2 * UNIT[dtype]
+            shapes = (), x.shape, weight.shape, (this.V,)
+            for what, got, shape, (number, size) in zip(
+                ("loss", "dx", "dweight", "dbias"), (loss, dx, dweight, *dbias), shapes, want, strict=False
+            ):
+                assert got.dtype == dtype and got.shape == shape, what
+                error = abs(got.astype(np.float64).reshape(np.shape(number)) - number)
+                wrong = ~(error <= unit * size + LOST[dtype])
+                assert not np.any(wrong), f"{what} in {dtype} at {np.argwhere(wrong)[0]}: error {error[wrong][0]:.1e}"
+
+
+@every_rung
+@pytest.mark.parametrize("this", CASES, ids=lambda this: f"{this.rows}x{this.C}x{this.V}")
+def test_a_rung_gives_the_numbers_of_float64(name, this):
+    trial(rung(OPERATION, name), this)
+
+
+@every_rung
+def test_a_rung_touches_nothing_outside_of_its_arrays(name):
+    with running(("forward",), sanitize=True):
+        for this in SMALL:
+            trial(rung(OPERATION, name), this)
+
+
+# ---- what a loss is asked besides
+
+
+def slopes(name: str, dtype: str, x: Any, weight: Any, targets: Any, *bias: Any, dy: float = 1.0, **params: Any) -> Any:
+    """(loss, dx, dweight, dbias or None)."""
+    pair = rung(OPERATION, name)
+    xs = (*(np.asarray(a, dtype) for a in (x, weight)), np.asarray(targets), *(np.asarray(b, dtype) for b in bias))
+    assert pair.accepts(*xs, **params)
+    loss, residuals = pair.forward(*xs, **params)
+    rest = {"residuals": residuals, "wanted": (True,) * 4, "into": (None,) * 4, **params}
+    dx, dweight, _, *dbias = pair.vjp(np.array(dy, dtype), loss, *xs, **rest)
+    return loss, dx, dweight, dbias[0] if dbias else None
+
+
+every_type = pytest.mark.parametrize(
+    ("name", "dtype"), [(name, dtype) for name in LADDERS[OPERATION] for dtype in types(rung(OPERATION, name))]
+)
+
+
+@every_type
+def test_rows_that_do_not_count(name, dtype):
+    x, eye = [[0, 2], [np.nan, 1], [1, 1]], np.eye(2)
+    loss, dx, _, _ = slopes(name, dtype, x, eye, [0, -100, 1], ignore_index=-100)
+    assert float(loss) == pytest.approx((np.log(1 + np.exp(2)) + np.log(2)) / 2, rel=1e-6 + 2 * UNIT[dtype])
+    assert (dx[1] == 0).all() and np.isfinite(dx.astype(float)).all()
+    loss, *gradients = slopes(name, dtype, np.ones((3, 2)), eye, [7, 7, 7], [1, 2], ignore_index=7)
+    assert loss == 0 and all((d == 0).all() for d in gradients)
+    _, *gradients = slopes(name, dtype, np.ones((3, 2)), eye, [7, 7, 7], [1, 2], ignore_index=7, dy=np.nan)
+    assert all(np.isnan(d.astype(float)).all() for d in gradients)
+
+
+@every_type
+def test_classes_ruled_out_and_nan(name, dtype):
+    x, eye, out = [[0.5, 0, 1.5]], np.eye(3), [0, -np.inf, 0]
+    loss, dx, _, dbias = slopes(name, dtype, x, eye, [2], out)
+    assert float(loss) == pytest.approx(np.log1p(np.exp(-1.0)), rel=1e-6 + 2 * UNIT[dtype])
+    assert dx[0, 1] == 0 == dbias[1] and dx[0, 2] == dbias[2] < 0
+    loss, dx, *_ = slopes(name, dtype, x, eye, [2], out, label_smoothing=0.3)
+    assert loss == np.inf and np.isfinite(dx.astype(float)).all()
+    assert slopes(name, dtype, x, eye, [1], out)[0] == np.inf
+    for row in ([0, np.nan, 1], [-np.inf] * 3, [0, np.inf, 1]):
+        loss, dx, _, dbias = slopes(name, dtype, np.zeros((1, 3)), eye, [0], row)
+        assert np.isnan(loss) and np.isnan(dx.astype(float)).all() and np.isnan(dbias.astype(float)).all()
+
+
+@pytest.mark.parametrize(("name", "dtype"), [("01_tiles", "float32"), ("02_mma", "bfloat16")])
+def test_logits_so_large_that_their_distance_to_the_lowest_number_overflows(name, dtype):
+    """A thread that met none yet has the lowest number for its maximum."""
+    x, weight = [[2.0**60, 1.0]], [[2.0**60, -(2.0**58), 2.0**59], [0, 0, 0]]
+    loss, *_ = slopes(name, dtype, x, weight, [2], label_smoothing=0.5)
+    assert float(loss) == pytest.approx(2.0**120 * (0.5 * 0.5 + 0.5 / 3 * (1.25 + 0.5)), rel=2.0**-8)
+
+
+@pytest.mark.parametrize(("name", "dtype"), [("01_tiles", "float32"), ("02_mma", "float16")])
+def test_a_vocabulary_that_is_no_multiple_of_anything(name, dtype):
+    """50257 classes, logits that grow along the row: several tiles a slice, and 25 chunks."""
+    rng = np.random.default_rng(0)
+    x = rng.standard_normal((2, 3)).astype(dtype)
+    x[:, 0] = 1
+    weight = rng.standard_normal((3, 50257)).astype(dtype)
+    weight[0] = (np.arange(50257) / 5000).astype(dtype)
+    targets = np.array([50256, 3])
+    with running(("forward",)), pytest.MonkeyPatch.context() as patch:
+        patch.setattr(linear_losses, "BLOCKS", 7)
+        loss, dx, dweight, _ = slopes(name, dtype, x, weight, targets, label_smoothing=0.1)
+    found = definition(1.0, x.astype(np.float64), weight.astype(np.float64), targets, label_smoothing=0.1)
+    unit = 8 * EPS * 50257**0.5 + 2 * UNIT[dtype]
+    for got, (number, size) in zip((loss, dx, dweight), found, strict=False):
+        assert np.all(abs(got.astype(np.float64) - number) <= unit * size + LOST[dtype])
+
+
+# ---- the contract
+
+
+@every_rung
+def test_the_logits_are_never_stored(name, monkeypatch):
+    """No array has more numbers than the weight, or than the rows times a chunk."""
+    made = []
+
+    def noting(shape: Any, like: Any, dtype: Any = None) -> Any:
+        made.append(int(np.prod(shape)))
+        return launch.empty(shape, like, dtype)
+
+    monkeypatch.setattr(linear_losses, "empty", noting)
+    trial(rung(OPERATION, name), case((40,), 2, 900))
+    assert max(made) == 40 * 128 < 40 * 900
+
+
+@every_rung
+def test_gradients_that_nobody_wants_are_not_made(name, monkeypatch):
+    pair = rung(OPERATION, name)
+    x, weight, targets, bias = inputs(case((3,), 4, 5, bias=0.0), types(pair)[0])
+    loss, residuals = pair.forward(x, weight, targets, bias)
+    dy, names = np.ones_like(loss), []
+    call = launch.Kernel.__call__
+    monkeypatch.setattr(launch.Kernel, "__call__", lambda self, *a, **more: (names.append(self.name), call(self, *a, **more)))
+    for k, what in ((0, "dx"), (1, "dweight"), (3, "dbias"), (2, "")):
+        wanted, names[:] = tuple(n == k for n in range(4)), []
+        made = pair.vjp(dy, loss, x, weight, targets, bias, residuals=residuals, wanted=wanted, into=(None,) * 4)
+        assert [grad is not None for grad in made] == [n == k and k != 2 for n in range(4)]
+        assert len(names) == (2 if what else 0) and (not what or what in names[1])
+    none = pair.vjp(dy, loss, x, weight, targets, None, residuals=residuals, wanted=(True,) * 4, into=(None,) * 4)
+    assert [grad is None for grad in none] == [False, False, True, True]
+
+
+@every_rung
+def test_arrays_that_lie_otherwise(name):
+    """Slices with strides, and a weight that is the transpose of another."""
+    pair = rung(OPERATION, name)
+    dtype, rng = types(pair)[0], np.random.default_rng(0)
+    x = rng.standard_normal((8, 6, 2)).astype(dtype)[::2, :, 1]
+    weight = rng.standard_normal((9, 6)).astype(dtype)
+    targets = np.array([0, 8, 3, 3], np.uint8)
+    ours, theirs = (slopes(name, dtype, x, w, targets) for w in (weight.T, weight.T.copy()))
+    assert all(np.array_equal(a, b) for a, b in zip(ours[:3], theirs[:3], strict=True))
+    loss, dx, dweight, _ = slopes(name, dtype, x, weight, targets, transposed=True)
+    assert loss == ours[0] and np.array_equal(dx, ours[1]) and np.array_equal(dweight.T, ours[2])
+
+
+@every_rung
+def test_what_is_refused(name):
+    pair = rung(OPERATION, name)
+    x, weight, targets, bias = inputs(case((2,), 4, 3, bias=0.0), types(pair)[0])
+    assert pair.accepts(x, weight, targets.astype(np.uint8)) and pair.accepts(x, weight.T, targets, None, transposed=True)
+    other = np.dtype(np.float64 if types(pair)[0] == "float16" else np.float16 if name == "01_tiles" else np.float32)
+    for bad in [
+        (x.astype(other), weight.astype(other), targets), (x, weight.astype(other), targets), (x, weight, targets.astype(np.float32)),
+        (x, weight, targets[:1]), (x, weight[:3], targets), (x, weight[:, :0], targets), (x, weight[0], targets),
+        (x, weight, targets, bias[:2]), (x, weight, targets, bias.astype(other)), (np.array(0, x.dtype), weight, targets),
+        (x, weight.T, targets),
+    ]:  # fmt: skip
+        assert not pair.accepts(*bad)
+    with pytest.raises(ValueError, match=rf"^linear_cross_entropy_forward_{name}\w* takes .*, but got "):
+        pair.forward(x, weight[:3], targets)
+    for wrong in (3, -1):
+        said = f"^linear_cross_entropy: targets holds {wrong}, but there are 3 classes, 0 to 2$"
+        with pytest.raises(IndexError, match=said):
+            pair.forward(x, weight, np.array([0, wrong]), ignore_index=7)
+    loss, dx, dweight, dbias = slopes(name, x.dtype.name, x[:0], weight, targets[:0], bias)
+    assert np.isnan(loss) and dx.shape == (0, 4) and (dweight == 0).all() and (dbias == 0).all()
