@@ -1,4 +1,4 @@
-"""Launches linear_cross_entropy_01_tiles.cu: 256 threads for each tile of 128 x 128, of logits and of gradients. float32."""
+"""Launches linear_cross_entropy_01_tiles.cu: 256 threads for each tile of 128 x 128, of any product. float32."""
 
 from .linear_losses import LinearCrossEntropy, kernels
 

@@ -1,4 +1,4 @@
-"""Launches linear_cross_entropy_02_mma.cu: 8 warps for each tile of 128 x 128, of logits and of gradients. bfloat16 and float16."""
+"""Launches linear_cross_entropy_02_mma.cu: 8 warps for each tile of 128 x 128, of any product. bfloat16 and float16."""
 
 import numpy as np
 

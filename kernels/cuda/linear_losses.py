@@ -1,8 +1,8 @@
 """From kernels to the pair of linear_cross_entropy: how the vocabulary is cut, and what the kernels of a rung are given.
 
-Letters: R rows, C features, V classes. Residuals: as cross_entropy's in losses.py, so nothing of R V numbers. On the way forward a
-block owns SIDE rows and a slice of the vocabulary, of which it keeps four numbers a row. On the way back the vocabulary goes by
-in chunks, and dz (R, CHUNK) is the largest array that is made besides the gradients.
+Letters: R rows, C features, V classes. Residuals: as cross_entropy's in losses.py, so nothing of R V numbers. On the way
+forward a block owns SIDE rows and a slice of the vocabulary, of which it keeps three numbers a row. On the way back the
+vocabulary goes by in chunks, and dz (R, CHUNK) is the largest array that is made besides the gradients.
 """
 
 from collections.abc import Mapping
@@ -40,8 +40,8 @@ class Kernels:
     dz: Kernel
     """(dz, x, weight, bias, targets, maxima, totals, smoothing, R, C, V, first, width, transposed): not times dy / count."""
     dx: Kernel
-    """(dx[, sums], dz, dy, weight, count, R, C, V, first, width, transposed): adds to what the chunks before it made; in 16 bits
-    these sums are float32, and the last chunk rounds them."""
+    """(dx[, sums], dz, dy, weight, count, R, C, V, first, width, transposed): adds to what the chunks before it made; in 16
+    bits these sums are float32, and the last chunk rounds them."""
     dweight: Kernel
     """(dweight, dz, dy, x, count, R, C, V, first, width, transposed)."""
     dbias: Kernel

@@ -19,8 +19,8 @@ def whole(stem: str) -> str:
 
 
 def with_switches(text: str, mistakes: dict[str, tuple[str, str]]) -> tuple[str, list[tuple[str, int]]]:
-    """The source with a switch, `planted`, for each mistake, so that it is compiled once; and what the numbers mean: (kind, which
-    one of it). mistakes: kind -> (what, what instead). Statements end with a semicolon; one mistake may lie inside of another.
+    """The source with a switch, `planted`, for each mistake, so that it is compiled once; and what the numbers mean: (kind,
+    which one of it). mistakes: kind -> (what, what instead). Statements end with a semicolon; a mistake may lie in another one.
     """
     code = re.sub(r"//[^\n]*", lambda m: " " * len(m[0]), text)
     found = [(m, kind, k) for kind, (p, _) in mistakes.items() for k, m in enumerate(re.finditer(p, code))]

@@ -1,4 +1,4 @@
-"""linear_cross_entropy's CUDA rungs against float64: every edge, cuts of the vocabulary, both layouts; and mistakes to be caught."""
+"""linear_cross_entropy's CUDA rungs against float64: every edge, every cut, both layouts; and mistakes to be caught."""
 
 import ctypes
 import runpy
@@ -191,6 +191,7 @@ def test_classes_ruled_out_and_nan(name, dtype):
     loss, dx, *_ = slopes(name, dtype, x, eye, [2], out, label_smoothing=0.3)
     assert loss == np.inf and np.isfinite(dx.astype(float)).all()
     assert slopes(name, dtype, x, eye, [1], out)[0] == np.inf
+    assert slopes(name, dtype, x, eye, [1], out, label_smoothing=1.0)[0] == np.inf
     for row in ([0, np.nan, 1], [-np.inf] * 3, [0, np.inf, 1]):
         loss, dx, _, dbias = slopes(name, dtype, np.zeros((1, 3)), eye, [0], row)
         assert np.isnan(loss) and np.isnan(dx.astype(float)).all() and np.isnan(dbias.astype(float)).all()
@@ -277,8 +278,9 @@ def test_what_is_refused(name):
     assert pair.accepts(x, weight, targets.astype(np.uint8)) and pair.accepts(x, weight.T, targets, None, transposed=True)
     other = np.dtype(np.float64 if types(pair)[0] == "float16" else np.float16 if name == "01_tiles" else np.float32)
     for bad in [
-        (x.astype(other), weight.astype(other), targets), (x, weight.astype(other), targets), (x, weight, targets.astype(np.float32)),
-        (x, weight, targets[:1]), (x, weight[:3], targets), (x, weight[:, :0], targets), (x, weight[0], targets),
+        (x.astype(other), weight.astype(other), targets), (x, weight.astype(other), targets),
+        (x, weight, targets.astype(np.float32)), (x, weight, targets[:1]), (x, weight[:3], targets),
+        (x, weight[:, :0], targets), (x, weight[0], targets),
         (x, weight, targets, bias[:2]), (x, weight, targets, bias.astype(other)), (np.array(0, x.dtype), weight, targets),
         (x, weight.T, targets),
     ]:  # fmt: skip
@@ -291,3 +293,114 @@ def test_what_is_refused(name):
             pair.forward(x, weight, np.array([0, wrong]), ignore_index=7)
     loss, dx, dweight, dbias = slopes(name, x.dtype.name, x[:0], weight, targets[:0], bias)
     assert np.isnan(loss) and dx.shape == (0, 4) and (dweight == 0).all() and (dbias == 0).all()
+
+
+# ---- mistakes
+
+
+MISTAKES = {
+    "barrier": (r"__syncthreads\(\);", ""),
+    "wait for a copy": (r"cp_async_wait<1>\(\);", ""),
+    "stage": (r"\(t \+ 1\) % STAGES", "0"),
+    "edge of a factor": (r"first \+ i < from\.length|k0 \+ k < K|(?:row|column) < \(ALONG_K \? \w+ : \w+\)", "true"),
+    "zeros beyond the edge": (r"there \? 16 : 0", "16"),
+    "beyond": (
+        r"row >= R|column(?:0 \+ column_of\([^)]*\))? >= (?:V|C|width|first \+ \w+)|part > 0|threadIdx\.x (?:>= SIDE|> 0)",
+        "false",
+    ),
+    "inside": (r"row < R(?= \?)|row < down\.length|column < (?:across\.length|first \+ width|width(?=\)))", "true"),
+    "matrix": (r"DOWN_FIRST(?= \?)|ALONG_K(?=\)\n)", r"!\g<0>"),
+    "layout": (r"\btransposed(?= \?)|(?<=if \()transposed(?=\))", r"!\g<0>"),
+    "stride": (r"\(size_t\)row \* (in_memory\(width\)|\w+)", r"(size_t)row * (\1 - 1)"),
+    "slice": (r"blockIdx\.y \* slice|\(size_t\)blockIdx\.y \* R|\(size_t\)\(start / slice\) \* R", "0"),
+    "end of a slice": (r"min\(slice, V - start\)", "slice"),
+    "end of a walk": (r"min\(V, start \+ slice\)", "V"),
+    "bias": (r"Type<T>::number\(bias\[column\]\)|(?<!\()bias\[column\]", "0.0f"),
+    "target": (r"column == target", "false"),
+    "ignored row": (r"target(?:s\[row\])? == IGNORED", "false"),
+    "row that counts": (r"target != IGNORED", "true"),
+    "maximum": (r"larger = fmaxf\(larger, [^;]*\);", ""),
+    "raised": (r"(kept\[i\]|\bs) = raised\(\1, larger\);", r"\1.m = larger;"),
+    "raised share": (r"raised\(of_row\[t\], larger\)", "of_row[t]"),
+    "raised total": (r"s\.total \* expf\(s\.m - larger\)", "s.total"),
+    "raised below": (r"s\.below \+ s\.n \* \(larger - s\.m\)", "s.below"),
+    "nothing met": (r"s\.n > 0", "true"),
+    "shift": (r"expf\((z\[[^()]*?\]) - larger\)", r"expf(\1)"),
+    "distance": (r"larger - z\[[^()]*?\](?=;)", "larger"),
+    "count": (r"(?:kept\[i\]|\bs)\.n\+\+;", ""),
+    "sum of slices": (r"s\.(?:total|below|n) \+ (more\.\w+)", r"\1"),
+    "sum of shares": (r"\b(?:total|below) \+= s\.\w+;", ""),
+    "last share": (r"[twp] < (?:ACROSS|SHARES|WARPS|PARTS)\b", r"\g<0> - 1"),
+    "butterfly": (r"away > 0", "away > 1"),
+    "parts": (r"(?<=row = )part\b", "0"),
+    "shift of a slope": (r"(?<=m = )maxima\[row\]", "0.0f"),
+    "total of a slope": (r"1\.0f / totals\[row\]", "1.0f"),
+    "weight of the target": (r"1\.0f - smoothing", "1.0f"),
+    "weight of a class": (r"smoothing / V", "smoothing"),
+    "no weight": (r"smoothing < 1\.0f|smoothing > 0\.0f", "true"),
+    "mean": (r"(sum|(?<=share = )dy\[0\]|(?<=\] = )dy\[0\]|Type<T>::number\(dy\[0\]\)) / count", r"\1"),
+    "scale of dz": (r"slope \* Type<T>::SCALE", "slope"),
+    "factor of a gradient": (r"\b(?:share|factor)(?= \* sum)", "1.0f"),
+    "first chunk": (r"first > 0(?= \?)", "true"),
+    "later chunk": (r"(?<=\()first > 0(?= \?)", "false"),
+    "last chunk": (r"first \+ width < V", "false"),
+    "place of a chunk": (r"\(size_t\)first \* (?:C|in_memory\(C\))|(?<=: )first(?=;)|(?<=weight \+ )first(?=,)", "0"),
+    "place in a chunk": (r"(?<=\[)first \+ column", "column"),
+}
+"""Kind -> (what, what instead)."""
+
+FEW = ("greedy", "greedy reverse", "reverse")
+"""Schedules for mistakes: copies at once, late, and the last thread first."""
+HARMLESS: dict[tuple[str, str, int], str] = {}
+"""(rung, mistake, which one): why it cannot be caught."""
+
+PLANTED = {
+    name: planting["with_switches"](planting["whole"](f"{OPERATION}_{name}"), MISTAKES) for name in LADDERS[OPERATION]
+}
+MUTANTS = [(name, kind, k, number) for name, (_, all) in PLANTED.items() for number, (kind, k) in enumerate(all)]
+KERNELS: dict[tuple[str, str], Kernel] = {}
+
+
+@pytest.fixture
+def fate(monkeypatch: pytest.MonkeyPatch) -> Callable[[str, int], str | None]:
+    """fate(rung, number of the mistake): what caught it, or None."""
+
+    def of(name: str, number: int) -> str | None:
+        def mutated(path: Path, kernel: str) -> Kernel:
+            if (name, kernel) not in KERNELS:
+                KERNELS[name, kernel] = Kernel(path, kernel, PLANTED[name][0])
+            made = KERNELS[name, kernel]
+            ctypes.c_int.in_dll(made._library, "planted").value = number
+            return made
+
+        monkeypatch.setenv("PLANTED", str(number))
+        monkeypatch.setattr(launch, "on_cpu", mutated)
+        pair = rung(OPERATION, name)
+        try:
+            with running(FEW), np.errstate(all="ignore"):
+                for this in SMALL:
+                    trial(pair, this, types(pair)[-1:])
+                test_classes_ruled_out_and_nan(name, types(pair)[-1])
+                test_logits_so_large_that_their_distance_to_the_lowest_number_overflows(name, types(pair)[0])
+        except (AssertionError, KernelError) as caught:
+            return str(caught) or "an assertion"
+        return None
+
+    return of
+
+
+@pytest.mark.parametrize(("name", "kind", "which", "number"), MUTANTS, ids=[f"{n}-{kind}-{k}" for n, kind, k, _ in MUTANTS])
+def test_a_planted_mistake_is_caught(fate, name, kind, which, number):
+    caught = fate(name, number)
+    assert (caught is None) == ((name, kind, which) in HARMLESS), caught or "it survived"
+
+
+@every_rung
+def test_what_is_not_changed_is_not_caught(fate, name):
+    assert fate(name, -1) is None
+
+
+def test_every_kind_of_mistake_is_planted_and_few_are_harmless():
+    assert {kind for _, kind, _, _ in MUTANTS} == set(MISTAKES)
+    assert len(HARMLESS) <= 0.05 * len(MUTANTS)
+    assert set(HARMLESS) <= {m[:3] for m in MUTANTS}
