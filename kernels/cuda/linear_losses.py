@@ -11,8 +11,10 @@ from typing import Any
 
 import numpy as np
 
-from .launch import Kernel, blocks, empty, laid, zeros
+from .hopper import PANEL
+from .launch import Kernel, blocks, empty, hopper, laid, zeros
 from .losses import counted_targets, takes_targets
+from .on_cpu.tensor_map import TensorMap
 from .pairs import MOST, MOST_BLOCKS, refuse, rows
 
 SIDE, THREADS = 128, 256
@@ -62,12 +64,14 @@ def kernels(file: str, rung: str, idea: str, dtype: str = "") -> Kernels:
 @dataclass(frozen=True)
 class LinearCrossEntropy:
     """kernels: by type. multiple: numbers that a row of x, of the weight and of dz has in memory are a multiple of it; rows of
-    others are copied, and end with zeros. shared_mem: dynamic, of all kernels that multiply.
+    others are copied, and end with zeros. shared_mem: dynamic, of all kernels that multiply. maps: these get their factors as
+    tensor maps, which only sm_90a has, and which are of something.
     """
 
     kernels: Mapping[str, Kernels]
     multiple: int = 1
     shared_mem: int = 0
+    maps: bool = False
 
     def accepts(
         self, x: Any, weight: Any, targets: Any, bias: Any = None, *,
@@ -76,6 +80,8 @@ class LinearCrossEntropy:
         if x.dtype.name not in self.kernels or weight.dtype != x.dtype or x.ndim < 1 or weight.ndim != 2:
             return False
         V, C = weight.shape if transposed else weight.shape[::-1]
+        if self.maps and not (hopper(x) and C > 0 < rows(x)):
+            return False
         return (
             x.shape[-1] == C <= SIDE * MOST_BLOCKS
             and 0 < V <= MOST >= rows(x)
@@ -106,7 +112,7 @@ class LinearCrossEntropy:
         slice = SIDE * blocks(blocks(V, SIDE), slices)
         slices = blocks(V, slice)
         of_slices = tuple(empty((slices, R), x, np.float32) for _ in range(3))
-        given = self._rows(x.reshape(R, C)), self._rows(weight), _bias(x, V, bias), ids
+        given = self._factor(x.reshape(R, C)), self._factor(weight), _bias(x, V, bias), ids
         sizes = np.int32(R), np.int32(C), np.int32(V), np.int32(slice), np.int32(transposed)
         self._multiply(found.forward, R, slices * SIDE, (*of_slices, of_targets, *given, *sizes))
         numbers = np.float32(label_smoothing), np.int32(R), np.int32(V), np.int32(slice)
@@ -130,7 +136,7 @@ class LinearCrossEntropy:
         if all(grad is None for grad in grads):
             return grads
         found, dy = self.kernels[x.dtype.name], laid(dy)
-        matrix, weights, biases = self._rows(x.reshape(R, C)), self._rows(weight), _bias(x, V, *bias)
+        matrix, weights, biases = self._factor(x.reshape(R, C)), self._factor(weight), _bias(x, V, *bias)
         of_dx = () if dx is None else (dx,) if dx.dtype == np.float32 else (dx, empty(dx.shape, dx, np.float32))
         for first in range(0, V, CHUNK):
             width = min(CHUNK, V - first)
@@ -138,11 +144,12 @@ class LinearCrossEntropy:
             dz = empty((R, self._room(width)), x)
             given = matrix, weights, biases, ids, maxima, totals, np.float32(label_smoothing)
             self._multiply(found.dz, R, width, (dz, *given, *numbers))
+            slopes = self._factor(dz)
             if of_dx:
-                self._multiply(found.dx, R, C, (*of_dx, dz, dy, weights, np.int32(count), *numbers))
+                self._multiply(found.dx, R, C, (*of_dx, slopes, dy, weights, np.int32(count), *numbers))
             if dweight is not None:
                 sides = (width, C) if transposed else (C, width)
-                self._multiply(found.dweight, *sides, (dweight, dz, dy, matrix, np.int32(count), *numbers))
+                self._multiply(found.dweight, *sides, (dweight, slopes, dy, matrix, np.int32(count), *numbers))
             if dbias is not None:
                 sizes = np.int32(count), np.int32(R), np.int32(first), np.int32(width)
                 found.dbias((blocks(width, COLUMNS),), (THREADS,), (dbias, dz, dy, *sizes))
@@ -158,14 +165,15 @@ class LinearCrossEntropy:
         """How many numbers a row of `width` has in memory."""
         return blocks(width, self.multiple) * self.multiple
 
-    def _rows(self, matrix: Any) -> Any:
-        """The matrix as kernels read it."""
+    def _factor(self, matrix: Any) -> Any:
+        """The matrix as kernels that multiply get it."""
         height, width = matrix.shape
         if self._room(width) == width:
-            return laid(matrix)
-        filled = zeros((height, self._room(width)), matrix)
-        filled[:, :width] = matrix
-        return filled
+            stored = laid(matrix)
+        else:
+            stored = zeros((height, self._room(width)), matrix)
+            stored[:, :width] = matrix
+        return TensorMap(stored, PANEL) if self.maps else stored
 
 
 def _bias(x: Any, V: int, bias: Any = None) -> Any:

@@ -31,6 +31,7 @@ CASES = [
     case((5,), 33, 300, blocks=1, label_smoothing=0.1),
     case((257, 1), 32, 260, transposed=True, bias=1.0, blocks=6),
     case((4,), 129, 264, blocks=2, bias=0.0, chunk=256, ignore_index=1),
+    case((3,), 130, 400, blocks=1, transposed=True),
     case((3,), 128, 31, transposed=True),
     case((2,), 127, 32, bias=0.0, label_smoothing=1.0),
 ]
@@ -40,7 +41,7 @@ SMALL = [
     case((3,), 4, 5, transposed=True, bias=-150.0, ignore_index=2, label_smoothing=0.3),
     case((5,), 33, 300, bias=150.0, label_smoothing=0.1),
     case((131,), 9, 133, transposed=True, blocks=1, bias=0.0, label_smoothing=0.2),
-    case((2,), 130, 265, bias=0.0, ignore_index=1),
+    case((2,), 130, 265, blocks=1, bias=0.0, ignore_index=1),
     case((2,), 131, 3, transposed=True),
     case((230,), 2, 3),
     case((2,), 1, 390, bias=0.0, peak=383, chunk=512, label_smoothing=0.2),  # of the last thread, in the third slice
@@ -51,6 +52,8 @@ SMALL = [
 @every_rung
 @pytest.mark.parametrize("this", CASES, ids=lambda this: f"{this.rows}x{this.C}x{this.V}")
 def test_a_rung_gives_the_numbers_of_float64(name, this):
+    if this.C == 0 and rung(OPERATION, name).production.maps:
+        pytest.skip("a tensor map is of something")
     trial(rung(OPERATION, name), this)
 
 
@@ -107,7 +110,7 @@ def test_classes_ruled_out_and_nan(name, dtype):
         assert np.isnan(loss) and np.isnan(dx.astype(float)).all() and np.isnan(dbias.astype(float)).all()
 
 
-@pytest.mark.parametrize(("name", "dtype"), [("01_tiles", "float32"), ("02_mma", "bfloat16")])
+@pytest.mark.parametrize(("name", "dtype"), [("01_tiles", "float32"), ("02_mma", "bfloat16"), ("03_wgmma", "bfloat16")])
 def test_logits_so_large_that_their_distance_to_the_lowest_number_overflows(name, dtype):
     """A thread that met none yet has the lowest number for its maximum."""
     x, weight = [[2.0**60, 1.0]], [[2.0**60, -(2.0**58), 2.0**59], [0, 0, 0]]
@@ -200,6 +203,9 @@ def test_what_is_refused(name):
         said = f"^linear_cross_entropy: targets holds {wrong}, but there are 3 classes, 0 to 2$"
         with pytest.raises(IndexError, match=said):
             pair.forward(x, weight, np.array([0, wrong]), ignore_index=7)
+    if pair.production.maps:
+        assert not pair.accepts(x[:0], weight, targets[:0]) and not pair.accepts(x[:, :0], weight[:0], targets)
+        return
     loss, dx, dweight, dbias = slopes(name, x.dtype.name, x[:0], weight, targets[:0], bias)
     assert np.isnan(loss) and dx.shape == (0, 4) and (dweight == 0).all() and (dbias == 0).all()
 
@@ -217,20 +223,23 @@ MISTAKES = {
         r"row >= R|column(?:0 \+ column_of\([^)]*\))? >= (?:V|C|width|first \+ \w+)|part > 0|threadIdx\.x (?:>= SIDE|> 0)",
         "false",
     ),
-    "inside": (r"row < R(?= \?)|row < down\.length|column < (?:across\.length|first \+ width|width(?=\)))", "true"),
+    "inside": (
+        r"row < R(?= \?)|row < (?:down\.length|height)|column < (?:(?:across\.)?length|first \+ width|width(?=\)))",
+        "true",
+    ),
     "matrix": (r"DOWN_FIRST(?= \?)|ALONG_K(?=\)\n)", r"!\g<0>"),
     "layout": (r"\btransposed(?= \?)|(?<=if \()transposed(?=\))", r"!\g<0>"),
     "stride": (r"\(size_t\)row \* (in_memory\(width\)|\w+)", r"(size_t)row * (\1 - 1)"),
     "slice": (r"blockIdx\.y \* slice|\(size_t\)blockIdx\.y \* R|\(size_t\)\(start / slice\) \* R", "0"),
     "end of a slice": (r"min\(slice, V - start\)", "slice"),
     "end of a walk": (r"min\(V, start \+ slice\)", "V"),
-    "bias": (r"Type<T>::number\(bias\[column\]\)|(?<!\()bias\[column\]", "0.0f"),
+    "bias": (r"(?:Type<T>::number|__bfloat162float)\(bias\[column\]\)|(?<!\()bias\[column\]", "0.0f"),
     "target": (r"column == target", "false"),
     "ignored row": (r"target(?:s\[row\])? == IGNORED", "false"),
     "row that counts": (r"target != IGNORED", "true"),
     "maximum": (r"larger = fmaxf\(larger, [^;]*\);", ""),
     "raised": (r"(kept\[i\]|\bs) = raised\(\1, larger\);", r"\1.m = larger;"),
-    "raised share": (r"raised\(of_row\[t\], larger\)", "of_row[t]"),
+    "raised share": (r"raised\((of_row\[t\]|kept\[r\]), larger\)", r"\1"),
     "raised total": (r"s\.total \* expf\(s\.m - larger\)", "s.total"),
     "raised below": (r"s\.below \+ s\.n \* \(larger - s\.m\)", "s.below"),
     "nothing met": (r"s\.n > 0", "true"),
@@ -247,14 +256,31 @@ MISTAKES = {
     "weight of the target": (r"1\.0f - smoothing", "1.0f"),
     "weight of a class": (r"smoothing / V", "smoothing"),
     "no weight": (r"smoothing < 1\.0f|smoothing > 0\.0f", "true"),
-    "mean": (r"(sum|(?<=share = )dy\[0\]|(?<=\] = )dy\[0\]|Type<T>::number\(dy\[0\]\)) / count", r"\1"),
+    "mean": (r"(sum|(?<=share = )dy\[0\]|(?<=\] = )dy\[0\]|(?:Type<T>::number|__bfloat162float)\(dy\[0\]\)) / count", r"\1"),
     "scale of dz": (r"slope \* Type<T>::SCALE", "slope"),
     "factor of a gradient": (r"\b(?:share|factor)(?= \* sum)", "1.0f"),
     "first chunk": (r"first > 0(?= \?)", "true"),
     "later chunk": (r"(?<=\()first > 0(?= \?)", "false"),
     "last chunk": (r"first \+ width < V", "false"),
-    "place of a chunk": (r"\(size_t\)first \* (?:C|in_memory\(C\))|(?<=: )first(?=;)|(?<=weight \+ )first(?=,)", "0"),
+    "place of a chunk": (
+        r"\(size_t\)first \* (?:C|in_memory\(C\))|(?<=: )first(?=;)|(?<=weight \+ )first(?=,)|(?<=, 1, )first(?=, w)", "0",
+    ),
     "place in a chunk": (r"(?<=\[)first \+ column", "column"),
+    "wait for a stage": (r"mbarrier_wait\(&(?:full|empty)\[s\], [^;]*\);", ""),
+    "arrival": (r"if \(threadIdx\.x % 32 == 0\) mbarrier_arrive\(&empty\[s\]\);", ""),
+    "number of arrivals": (r"(?<=, )THREADS / 32(?=\))", "THREADS / 32 + 1"),
+    "bytes of a stage": (r"(?<=\[s\], )STAGE(?=\))", "STAGE - 16"),
+    "parity": (r"(?<=\[s\], )t / STAGES(?: \+ 1)? & 1", "0"),
+    "commit, or fence": (r"wgmma_commit\(\);|wgmma_fence\(sums\);|mbarrier_init_fence\(\);", ""),
+    "wait for a product": (r"wgmma_wait<0>\(sums\);", "wgmma_wait<1>(sums);"),
+    "direction": (r"(wgmma_m64n128k16)<!A_ALONG_K, !B_ALONG_K>([^;]*;)", r"\1<!A_ALONG_K, B_ALONG_K>\2"),
+    "step of a descriptor": (r"ALONG_K \? 2 : 128", "ALONG_K ? 2 : 64"),
+    "place of a panel": (r"ALONG_K \? (?:k0 : i\b|i : k0)", "k0"),
+    "panel of a warpgroup": (r"threadIdx\.x / 128 \* PANEL", "0"),
+    "alignment": (r"aligned_1024\(memory\)", "memory"),
+    "next tile": (r"t / steps \* SIDE", "0"),
+    "new sums": (r"t % steps == 0", "t == 0"),
+    "end of a tile": (r"t % steps == steps - 1", "true"),
 }
 """Kind -> (what, what instead)."""
 
@@ -262,7 +288,7 @@ FEW = ("greedy", "greedy reverse", "reverse")
 """Schedules for mistakes: copies at once, late, and the last thread first."""
 BESIDE = ("inside", "beyond")
 """Mistakes that may read beside an array and throw away what is found there: AddressSanitizer looks, too."""
-HARMLESS: dict[tuple[str, str, int], str] = {}
+HARMLESS = {("03_wgmma", "commit, or fence", 0): "the emulator's threads and TMA see one memory"}
 """(rung, mistake, which one): why it cannot be caught."""
 
 PLANTED = {
@@ -278,6 +304,8 @@ def fate(monkeypatch: pytest.MonkeyPatch) -> Callable[[str, int], str | None]:
 
     def of(name: str, number: int) -> str | None:
         def mutated(path: Path, kernel: str) -> Kernel:
+            if name not in path.stem:
+                return Kernel(path, kernel)
             if (name, kernel) not in KERNELS:
                 KERNELS[name, kernel] = Kernel(path, kernel, PLANTED[name][0])
             made = KERNELS[name, kernel]
