@@ -2,7 +2,8 @@
 
 Letters: R rows, C features, V classes. Residuals: as cross_entropy's in losses.py, so nothing of R V numbers. On the way
 forward a block owns SIDE rows and a slice of the vocabulary, of which it keeps three numbers a row. On the way back the
-vocabulary goes by in chunks, and dz (R, CHUNK) is the largest array that is made besides the gradients.
+vocabulary goes by in chunks: besides the gradients, dz (R, CHUNK) is made, in 16 bits the sums of dx, and a copy of x or of the
+weight where its rows must begin at multiples of 16 bytes and do not.
 """
 
 from collections.abc import Mapping
