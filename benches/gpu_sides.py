@@ -241,10 +241,11 @@ def inputs_of(case: Case, machine: Machine, which: tuple[Any, ...], copy: int = 
     seed = zlib.crc32(case.name.encode())
     arrays = []
     for place, shape in enumerate(which):
-        array = machine.array(shape, case.dtype, (seed, copy, place))
+        weight = case.op in ("linear_cross_entropy", "lstm") and place and len(shape) == 2
+        array = machine.array(shape, "float32" if weight else case.dtype, (seed, copy, place))
         if case.op in UPDATES and place == 3:
             array = array * array
-        if case.op in ("linear_cross_entropy", "lstm") and place and len(shape) == 2 and shape[0] != "ids":
-            array = array * np.float32(shape[0] ** -0.5)
+        if weight:
+            array = machine.rounded(array * np.float32(shape[0] ** -0.5), case.dtype)
         arrays.append(array)
     return arrays

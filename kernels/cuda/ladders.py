@@ -17,6 +17,7 @@ LADDERS: dict[str, tuple[str, ...]] = {
     "gelu": ("01_elementwise", "02_vector_loads"),
     "gelu_erf": ("01_vector_loads",),
     "layer_norm": ("01_thread_per_row", "02_warp_per_row"),
+    "linear_cross_entropy": ("01_tiles", "02_mma", "03_wgmma"),
     "log_softmax": ("01_thread_per_row", "02_warp_per_row", "03_block_per_row", "04_online", "05_registers"),
     "lstm": ("01_steps", "02_persistent"),
     "matmul": (
