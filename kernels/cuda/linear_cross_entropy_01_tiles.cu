@@ -1,11 +1,10 @@
 // linear_cross_entropy 01, tiles: logits are made in registers, a tile at a time; what a loss needs of them is all that is stored.
 //
 // Forward, a block owns 128 rows of x and a slice of the vocabulary, and walks over the slice in tiles of 128 classes. A tile of
-// z = x W + b is 8 x 8 sums in each of 256 threads, as in matmul 05, and goes no further: a thread keeps, of the n logits of a
-// row that it made, the largest, m, and with it
-//     total = sum e^(z - m),   below = sum (m - z);   a larger m' makes of them total e^(m - m') and below + n (m' - m)
-// (the first is of Milakov and Gimelshein, 2018). At the end of the slice one thread a row adds up what the row's 16 threads kept,
-// a second kernel adds up the slices in their order and makes the loss of the row, and a third the mean.
+// z = x W + b is 8 x 8 sums in each of 256 threads, as in matmul 05, and goes no further: a thread keeps three numbers of each row
+// that it has a part in (linear_losses.cuh: the largest logit, and two sums that follow it). At the end of the slice one thread a row
+// adds up what the row's 16 threads kept, a second kernel adds up the slices in their order and makes the loss of the row, and a third
+// the mean.
 //
 // Back, z is computed again (Wijmans et al. 2024, Cut your losses in large-vocabulary language models), for one chunk of the
 // vocabulary after the other. Of a chunk
@@ -15,23 +14,13 @@
 //
 // x, dx: R x C. weight, dweight: C x V, or V x C where `transposed`. bias: V. dz: R x width, for the classes from `first` on.
 
-constexpr float LOWEST = -3.402823466e+38f;
-constexpr unsigned ALL = 0xffffffffu;
-constexpr int IGNORED = -1;
+#include "linear_losses.cuh"
+
 constexpr int SIDE = 128, DEPTH = 8, EACH = 8;  // a tile of a product: SIDE x SIDE, of which a thread has EACH x EACH
 constexpr int ACROSS = SIDE / EACH, THREADS = ACROSS * ACROSS;
 constexpr int PAD = 4;  // floats after each row of a tile: numbers that are stored one below the other have other banks
 constexpr int ROWS = 256, WARPS = ROWS / 32;  // threads where each has a row, or some of them
 constexpr int COLUMNS = 32, PARTS = 8;        // of a block that adds up columns: so many, each in so many parts
-
-struct Kept {
-  float m, total, below;
-  int n;
-};
-
-__device__ Kept raised(Kept s, float larger) {
-  return {larger, s.total * expf(s.m - larger), s.n > 0 ? s.below + s.n * (larger - s.m) : 0.0f, s.n};
-}
 
 // One side of a product: the numbers (i, k) for `length` rows i of the left one, or columns i of the right one. They lie at
 // at[i * step + k * step_k], one of the two steps is 1.
@@ -137,11 +126,6 @@ extern "C" __global__ void __launch_bounds__(THREADS)
   belows[at] = below;
 }
 
-// sum q_k (m - z_k). What weighs nothing is left out: a class ruled out by a bias of -infinity would make 0 * infinity.
-__device__ float deserved(float of_target, float of_all, float smoothing, int V) {
-  return (smoothing < 1.0f ? (1.0f - smoothing) * of_target : 0.0f) + (smoothing > 0.0f ? smoothing / V * of_all : 0.0f);
-}
-
 // The slices of a row become one, and its loss: a thread for each row.
 extern "C" __global__ void __launch_bounds__(ROWS)
     linear_cross_entropy_forward_01_rows(float* losses, float* maxima, float* totals, const float* maxima_of,
@@ -149,17 +133,7 @@ extern "C" __global__ void __launch_bounds__(ROWS)
                                          const int* targets, float smoothing, int R, int V, int slice) {
   const int row = blockIdx.x * ROWS + threadIdx.x;
   if (row >= R) return;
-  Kept s = {LOWEST, 0.0f, 0.0f, 0};
-  for (int start = 0; start < V; start += slice) {
-    const size_t at = (size_t)(start / slice) * R + row;
-    const float larger = fmaxf(s.m, maxima_of[at]);
-    const Kept more = raised({maxima_of[at], totals_of[at], belows_of[at], min(slice, V - start)}, larger);
-    s = raised(s, larger);
-    s = {larger, s.total + more.total, s.below + more.below, s.n + more.n};
-  }
-  maxima[row] = s.m;
-  totals[row] = s.total;
-  losses[row] = targets[row] == IGNORED ? 0.0f : logf(s.total) + deserved(s.m - of_targets[row], s.below, smoothing, V);
+  row_of_slices(row, losses, maxima, totals, maxima_of, totals_of, belows_of, of_targets, targets, smoothing, R, V, slice);
 }
 
 extern "C" __global__ void __launch_bounds__(ROWS)

@@ -16,11 +16,9 @@
 #include <cuda_bf16.h>
 #include <cuda_fp16.h>
 
+#include "linear_losses.cuh"
 #include "ptx.cuh"
 
-constexpr float LOWEST = -3.402823466e+38f;
-constexpr unsigned ALL = 0xffffffffu;
-constexpr int IGNORED = -1;
 constexpr int SIDE = 128, DEPTH = 32, STEP = 16, STAGES = 2, THREADS = 256;
 constexpr int DOWN = 64, ACROSS = 32, I = DOWN / 16, J = ACROSS / 8;  // of a warp; I x J tiles of 16 x 8
 constexpr int WARPS_ACROSS = SIDE / ACROSS, SHARES = 4 * WARPS_ACROSS;  // SHARES threads make the logits of a row
@@ -48,15 +46,6 @@ struct Type<__half> {
   static __device__ __half rounded(float x) { return __float2half(x); }
   static __device__ float number(__half x) { return __half2float(x); }
 };
-
-struct Kept {
-  float m, total, below;
-  int n;
-};
-
-__device__ Kept raised(Kept s, float larger) {
-  return {larger, s.total * expf(s.m - larger), s.n > 0 ? s.below + s.n * (larger - s.m) : 0.0f, s.n};
-}
 
 __device__ int in_memory(int width) { return (width + EACH - 1) / EACH * EACH; }
 
@@ -193,11 +182,6 @@ __device__ void forward(float* maxima, float* totals, float* belows, float* of_t
   belows[at] = below;
 }
 
-// sum q_k (m - z_k). What weighs nothing is left out: a class ruled out by a bias of -infinity would make 0 * infinity.
-__device__ float deserved(float of_target, float of_all, float smoothing, int V) {
-  return (smoothing < 1.0f ? (1.0f - smoothing) * of_target : 0.0f) + (smoothing > 0.0f ? smoothing / V * of_all : 0.0f);
-}
-
 // The slices of a row become one, and its loss: a thread for each row.
 extern "C" __global__ void __launch_bounds__(ROWS)
     linear_cross_entropy_forward_02_rows(float* losses, float* maxima, float* totals, const float* maxima_of,
@@ -205,17 +189,7 @@ extern "C" __global__ void __launch_bounds__(ROWS)
                                          const int* targets, float smoothing, int R, int V, int slice) {
   const int row = blockIdx.x * ROWS + threadIdx.x;
   if (row >= R) return;
-  Kept s = {LOWEST, 0.0f, 0.0f, 0};
-  for (int start = 0; start < V; start += slice) {
-    const size_t at = (size_t)(start / slice) * R + row;
-    const float larger = fmaxf(s.m, maxima_of[at]);
-    const Kept more = raised({maxima_of[at], totals_of[at], belows_of[at], min(slice, V - start)}, larger);
-    s = raised(s, larger);
-    s = {larger, s.total + more.total, s.below + more.below, s.n + more.n};
-  }
-  maxima[row] = s.m;
-  totals[row] = s.total;
-  losses[row] = targets[row] == IGNORED ? 0.0f : logf(s.total) + deserved(s.m - of_targets[row], s.below, smoothing, V);
+  row_of_slices(row, losses, maxima, totals, maxima_of, totals_of, belows_of, of_targets, targets, smoothing, R, V, slice);
 }
 
 template <class T>

@@ -5,8 +5,8 @@
 // as long as the slice of the vocabulary: while 128 logits of a row become its maximum and sums, the factors of the next ones come.
 // A row of a tile lies in 4 lanes of one warp, which keep three numbers of it, so that shared memory is for factors alone.
 //
-// The walks are rung 01's, dz and the sums of dx are rounded as in rung 02, whose kernels do what is no product: the slices of a
-// row become one, the mean, and the sums of dz's columns.
+// The walks are rung 01's, dz and the sums of dx are rounded as in rung 02, whose kernels make the mean and the sums of dz's
+// columns.
 //
 // x, dx: R x C. weight, dweight: C x V, or V x C where `transposed`. bias: V. dz: R x width, for the classes from `first` on.
 // Rows of x, weight and dz lie in memory with a multiple of 8 numbers each, the last ones zeros; those of dx and dweight do not.
@@ -14,22 +14,12 @@
 #include <cuda_bf16.h>
 
 #include "hopper.cuh"
+#include "linear_losses.cuh"
 
-constexpr float LOWEST = -3.402823466e+38f;
-constexpr unsigned ALL = 0xffffffffu;
-constexpr int IGNORED = -1;
 constexpr int SIDE = 128, DEPTH = 64, THREADS = 256, STAGES = 4, EACH = 64;  // EACH: numbers of a tile for a thread
 constexpr int PANEL = 64 * 128, PANELS = SIDE / 64;  // bytes of one, and how many a factor has
 constexpr int STAGE = 2 * PANELS * PANEL;
-
-struct Kept {
-  float m, total, below;
-  int n;
-};
-
-__device__ Kept raised(Kept s, float larger) {
-  return {larger, s.total * expf(s.m - larger), s.n > 0 ? s.below + s.n * (larger - s.m) : 0.0f, s.n};
-}
+constexpr int ROWS = 256;  // threads where each has a row
 
 // 128 rows or columns from i0 on, 64 of k from k0 on; zeros beyond the matrix.
 template <bool ALONG_K>
@@ -159,6 +149,16 @@ extern "C" __global__ void __launch_bounds__(THREADS)
     totals[at] = s.total;
     belows[at] = s.below;
   }
+}
+
+// The slices of a row become one, and its loss: a thread for each row.
+extern "C" __global__ void __launch_bounds__(ROWS)
+    linear_cross_entropy_forward_03_rows(float* losses, float* maxima, float* totals, const float* maxima_of,
+                                         const float* totals_of, const float* belows_of, const float* of_targets,
+                                         const int* targets, float smoothing, int R, int V, int slice) {
+  const int row = blockIdx.x * ROWS + threadIdx.x;
+  if (row >= R) return;
+  row_of_slices(row, losses, maxima, totals, maxima_of, totals_of, belows_of, of_targets, targets, smoothing, R, V, slice);
 }
 
 extern "C" __global__ void __launch_bounds__(THREADS)

@@ -9,9 +9,10 @@ FOLDER = Path(handgrad.__path__[0], "kernels", "cuda")
 
 
 def whole(stem: str) -> str:
-    """The text of `<stem>.cu`, with attention*.cuh and philox.cuh in the place of the lines that include them."""
+    """The text of `<stem>.cu`, with attention*.cuh, linear_losses.cuh and philox.cuh in the place of the lines that include
+    them."""
     text = (FOLDER / f"{stem}.cu").read_text()
-    include = re.compile(r'#include "((?:attention\w*|philox)\.cuh)"\n')
+    include = re.compile(r'#include "((?:attention\w*|linear_losses|philox)\.cuh)"\n')
     while found := include.search(text):
         header = (FOLDER / found[1]).read_text().replace("#pragma once\n", "")
         text = text[: found.start()] + header + text[found.end() :]
