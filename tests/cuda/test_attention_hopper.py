@@ -121,7 +121,9 @@ def definition(
     ]
 
 
-def trial(pair: Any, this: SimpleNamespace, forward: bool = True, back: bool = True, order: Any = EVERY) -> None:
+def trial(
+    pair: Any, this: SimpleNamespace, forward: bool = True, back: bool = True, order: Any = EVERY, sanitize: bool = False
+) -> None:
     """lse, y and gradients of one random problem, under the schedules `order`; or one way alone. Weights (or ds), y in <dy, y>,
     and results are rounded to bfloat16 once each, but for lse.
     """
@@ -134,10 +136,10 @@ def trial(pair: Any, this: SimpleNamespace, forward: bool = True, back: bool = T
     want = definition(*wide, mask=masks[0] if masks else True, **this.params)
     params = {**this.params, "grouped": H != G}
     assert pair.accepts(q, k, v, *masks, **params)
-    with running(order if forward else order[:1]):
+    with running(order if forward else order[:1], sanitize=sanitize):
         y, residuals = pair.forward(q, k, v, *masks, **params)
     rest: Any = {"residuals": residuals, "wanted": (True,) * 4, "into": (None,) * 4}
-    with running(order):
+    with running(order, sanitize=sanitize):
         got = residuals[:, :T], y, *(pair.vjp(dy, y, q, k, v, *masks, **rest, **params) if back else ())
     length = max(T * H // G, S, D)
     eps, lost = 8 * EPS * length**0.5, LOST * length * 5 * max(this.params["scale"] or 1, 1)  # 5: the largest other factor
@@ -157,9 +159,8 @@ def test_a_rung_gives_the_numbers_of_float64(name, this):
 
 @every_rung
 def test_a_rung_touches_nothing_outside_of_its_arrays(name):
-    with running(("forward",), sanitize=True):
-        for this in (*SMALL[:2], MASKED):
-            trial(rung("attention", name), this)
+    for this in (*SMALL[:2], MASKED):
+        trial(rung("attention", name), this, order=("forward",), sanitize=True)
 
 
 @every_rung
@@ -327,8 +328,7 @@ def fate(monkeypatch: pytest.MonkeyPatch) -> Callable[[str, int], str | None]:
             for this in SMALL:
                 trial(rung("attention", name), this, forward, back and name == RUNGS[0], FEW)
             if number in BOUNDS[name]:  # what is read beside a mask is not used, but it may be nobody's memory
-                with running(FEW[:1], sanitize=True):
-                    trial(rung("attention", name), MASKED, forward, back and name == RUNGS[0], FEW[:1])
+                trial(rung("attention", name), MASKED, forward, back and name == RUNGS[0], FEW[:1], sanitize=True)
         except (AssertionError, KernelError) as caught:
             return str(caught)
         return None
