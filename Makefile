@@ -32,7 +32,7 @@ bench: $(STAMP)
 	$(BIN)/python benches/gpt_step.py
 
 # Hours: every row and kernel on 10,000 random examples (K="softmax or gelu" for some of them), all mutants, 3,000 trials,
-# and all mistakes planted in CUDA kernels, of which `make test` tries every fourth.
+# and all mistakes planted in CUDA kernels, of which `make test` tries every sixth.
 soak: $(STAMP)
 	$(BIN)/python -m pytest -q -n auto --hypothesis-profile=soak tests/rows/test_properties.py -k "$(K)"
 	$(BIN)/handgrad check --trials 3000 --mutants

@@ -1,5 +1,5 @@
-"""Launches linear_cross_entropy_03_wgmma.cu: two warpgroups for each tile of 128 x 128, tensor maps of both factors; the mean and
-the sums of columns are rung 02's. bfloat16.
+"""Launches linear_cross_entropy_03_wgmma.cu: two warpgroups for each tile of 128 x 128, tensor maps of both factors; the mean
+and the sums of columns are rung 02's. bfloat16.
 """
 
 from dataclasses import replace
