@@ -1,5 +1,6 @@
-// Who sees whom in attention, for kernels that take a mask: query i stands at i + S - T and sees the keys from `before` places before
-// it to `after` places after it whose mask is not 0. H query heads, G key heads, of which H is a multiple; T queries, S keys.
+// Who sees whom in attention, for kernels that take a mask: query i stands at i + S - T and sees the keys from `before` places
+// before it to `after` places after it whose mask is not 0. H query heads, G key heads, of which H is a multiple; T queries, S
+// keys.
 #pragma once
 
 constexpr float LOWEST = -3.402823466e+38f;  // the most negative float: below it lies only -infinity

@@ -21,7 +21,7 @@
 // inner = <dy, y> are float32, for B H heads of T rounded up to 128 queries: those beyond T, whose q and dy are zeros, add nothing
 // to any gradient.
 // q, y, dy, dq: B H heads of T x D; k, v, dk, dv: B G heads of S x D, H a multiple of G. D: a multiple of 8 up to HEAD_DIM.
-// mask: bytes, with its strides by batch entry, head, query and key, 0 along axes that it does not have; masked: whether to read it.
+// mask: bytes, with strides by batch entry, head, query and key, 0 along axes that it does not have; masked: whether to read it.
 
 #include <cuda_bf16.h>
 

@@ -16,7 +16,7 @@
 // Query i stands at i + S - T and sees the keys from `before` places before it to `after` places after it whose mask is not 0. A
 // query that sees nothing gets y = 0 and lse = infinity. lse: float32, B H heads of T rounded up to 128.
 // q, y: B H heads of T x D; k, v: B G heads of S x D, H a multiple of G. D: a multiple of 8 up to HEAD_DIM.
-// mask: bytes, with its strides by batch entry, head, query and key, 0 along axes that it does not have; masked: whether to read it.
+// mask: bytes, with strides by batch entry, head, query and key, 0 along axes that it does not have; masked: whether to read it.
 
 #include <cuda_bf16.h>
 

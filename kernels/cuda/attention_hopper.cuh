@@ -1,9 +1,9 @@
 // What attention's rungs on Hopper share: tiles that TMA brings, products of warpgroups, and what a thread does to its part of a
 // tile: hide, weigh, round, store.
 //
-// wgmma leaves number i of a thread's part of a tile in row group + 8 (i / 2 % 2) of its warp and in column 8 (i / 4) + 2 member +
-// i % 2, with group = lane / 4 and member = lane % 4. Two neighbours, rounded to bfloat16, are then in the very lane that must bring
-// them as the left factor of the next product.
+// wgmma leaves number i of a thread's part of a tile in row group + 8 (i / 2 % 2) of its warp and in column 8 (i / 4) + 2 member
+// + i % 2, with group = lane / 4 and member = lane % 4. Two neighbours, rounded to bfloat16, are then in the very lane that must
+// bring them as the left factor of the next product.
 #pragma once
 
 #include <cuda_bf16.h>

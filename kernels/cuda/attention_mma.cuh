@@ -1,7 +1,7 @@
 // The parts of attention 03: tiles in shared memory, and products of a warp's 16 rows by mma.sync, in bfloat16 or float16.
 //
-// A warp holds all scores of its rows. Which lane holds what of an mma tile is written in on_cpu/tensor_cores.hpp: scores lie as the
-// left factor of the next product must, so that weights go on in registers.
+// A warp holds all scores of its rows. Which lane holds what of an mma tile is written in on_cpu/tensor_cores.hpp: scores lie as
+// the left factor of the next product must, so that weights go on in registers.
 #pragma once
 
 #include <cuda_bf16.h>

@@ -1,10 +1,10 @@
 // linear_cross_entropy 01, tiles: logits are made in registers, a tile at a time; what a loss needs of them is all that is stored.
 //
 // Forward, a block owns 128 rows of x and a slice of the vocabulary, and walks over the slice in tiles of 128 classes. A tile of
-// z = x W + b is 8 x 8 sums in each of 256 threads, as in matmul 05, and goes no further: a thread keeps three numbers of each row
-// that it has a part in (linear_losses.cuh: the largest logit, and two sums that follow it). At the end of the slice one thread a row
-// adds up what the row's 16 threads kept, a second kernel adds up the slices in their order and makes the loss of the row, and a third
-// the mean.
+// z = x W + b is 8 x 8 sums in each of 256 threads, as in matmul 05, and goes no further: a thread keeps three numbers of each
+// row that it has a part in (linear_losses.cuh: the largest logit, and two sums that follow it). At the end of the slice one
+// thread a row adds up what the row's 16 threads kept, a second kernel adds up the slices in their order and makes the loss of
+// the row, and a third the mean.
 //
 // Back, z is computed again (Wijmans et al. 2024, Cut your losses in large-vocabulary language models), for one chunk of the
 // vocabulary after the other. Of a chunk

@@ -76,5 +76,10 @@ def test_a_rung_has_a_launcher_a_kernel_file_and_an_idea(operation, name):
     assert all(len(line) <= 132 for line in text.splitlines())
 
 
+@pytest.mark.parametrize("header", sorted(FOLDER.glob("*.cuh")), ids=lambda path: path.name)
+def test_lines_of_headers_fit(header):
+    assert all(len(line) <= 132 for line in header.read_text().splitlines())
+
+
 def test_every_kernel_file_is_a_rung():
     assert {p.stem for p in FOLDER.glob("*.cu")} == {"_".join(r) for r in RUNGS}
