@@ -30,6 +30,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import math
+import os
 import subprocess
 import sys
 import tempfile
@@ -151,13 +152,13 @@ def one(
         poisoned[name] = found["poisoned"]
     times: dict[str, Any] = {}
     for level in arguments.caches:
-        fit = 4 * ceiling.limits["last_cache"] // case.bytes  # of a copy, a pass may read a third, and write around the caches
-        copies = 1 if level == "warm" else min(MOST_COPIES, MOST_BYTES // case.bytes, 1 + fit)
-        if level == "cold" and (copies < 2 or case.op in cases.UPDATES):
-            continue  # one copy is larger than the last cache: warm is cold
         rungs = [name for name in errors if name.startswith("numba ") or name.endswith(who.ALONE)]
         rungs = [name for name in rungs if name not in who.SETTINGS]
         workers = {name: sides[name] for name in errors if level == "warm" or name not in rungs}
+        fit = 4 * ceiling.limits["last_cache"] // case.bytes  # of a copy, a pass may read a third, and write around the caches
+        copies = 1 if level == "warm" else min(MOST_COPIES, room(len(workers)) // case.bytes, 1 + fit)
+        if level == "cold" and (copies < 2 or case.op in cases.UPDATES):
+            continue  # one copy is larger than the last cache, so warm is cold; or there is no memory for two
         if copies > 1:
             for name in workers:
                 prepared(name, copies)
@@ -167,6 +168,14 @@ def one(
         hold_against(ceiling.limits, {case.name: {"flops": flops, "bytes": moved, "times": {level: times[level]}}})
         show(level, times[level], rival)
     return {"errors": errors, "poisoned": poisoned, "flops": flops, "bytes": moved, "times": times}
+
+
+def room(sides: int) -> int:
+    """Bytes of inputs that each of so many sides may have for cold copies: with cotangents, results and gradients, all sides
+    together take no more than half of the machine's memory.
+    """
+    memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    return min(MOST_BYTES, memory // 2 // (4 * max(1, sides)))
 
 
 def passes(workers: dict[str, Worker]) -> int:

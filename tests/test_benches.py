@@ -126,7 +126,7 @@ def test_what_counts_as_slower(benches: Any) -> None:
 @pytest.fixture
 def here(benches: Any, monkeypatch: pytest.MonkeyPatch) -> Any:
     """here(*arguments): the bench in this process, on a machine whose limits no figure reaches."""
-    levels = {"memory": {"holds": None, "bandwidth": 1e4}}
+    levels = {"memory": {"holds": None, "bandwidth": 1e3}}
     fast = {"threads": 1, "peak": 1e5, "last_cache": 1 << 25, "levels": levels}
     monkeypatch.setattr(benches.roofline.Ceiling, "_measured", lambda ceiling: fast)
 
@@ -157,6 +157,11 @@ def test_the_best_measurement_counts(benches: Any) -> None:
     assert ceiling.limits["peak"] == 6.0
     assert ceiling.again() and ceiling.limits["levels"]["memory"]["bandwidth"] == 4.0
     assert not ceiling.again()
+
+
+def test_cold_copies_leave_half_of_the_memory(benches: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(benches.ops.os, "sysconf", {"SC_PHYS_PAGES": 2 << 20, "SC_PAGE_SIZE": 4096}.__getitem__)  # 8 GB
+    assert [benches.ops.room(sides) for sides in (0, 1, 2, 5)] == [1 << 30, 1 << 30, 1 << 29, (1 << 32) // 20]
 
 
 def test_limits_are_measured(benches: Any) -> None:
