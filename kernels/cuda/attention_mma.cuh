@@ -4,41 +4,13 @@
 // the left factor of the next product must, so that weights go on in registers.
 #pragma once
 
-#include <cuda_bf16.h>
-#include <cuda_fp16.h>
-
 #include "attention.cuh"
-#include "ptx.cuh"
+#include "sixteen_bits.cuh"
 
 constexpr int THREADS = 128, OWNED = 64, WALKED = 32, STAGES = 2;
 constexpr int PAD = 8;              // numbers after each row in shared memory: 8 neighbouring rows have other banks
 constexpr int TILES = WALKED / 8;   // mma tiles, of 8 columns, in a warp's row of scores
 constexpr int EACH = 8;             // numbers in a copy of 16 bytes
-
-template <class T>
-struct Type;
-
-template <>
-struct Type<__nv_bfloat16> {
-  static __device__ void multiply(float (&d)[4], const unsigned (&a)[4], const unsigned (&b)[2]) { mma_m16n8k16_bf16(d, a, b); }
-  static __device__ __nv_bfloat16 rounded(float x) { return __float2bfloat16(x); }
-  static __device__ float number(__nv_bfloat16 x) { return __bfloat162float(x); }
-  static __device__ unsigned pair(float x, float y) {
-    const __nv_bfloat162 both = __floats2bfloat162_rn(x, y);
-    return *reinterpret_cast<const unsigned*>(&both);
-  }
-};
-
-template <>
-struct Type<__half> {
-  static __device__ void multiply(float (&d)[4], const unsigned (&a)[4], const unsigned (&b)[2]) { mma_m16n8k16_f16(d, a, b); }
-  static __device__ __half rounded(float x) { return __float2half(x); }
-  static __device__ float number(__half x) { return __half2float(x); }
-  static __device__ unsigned pair(float x, float y) {
-    const __half2 both = __floats2half2_rn(x, y);
-    return *reinterpret_cast<const unsigned*>(&both);
-  }
-};
 
 // `height` rows of D numbers from row `first` on to shared memory; zeros beyond row `last`, beyond D, and for rows whose byte in
 // `shown` is 0.

@@ -14,12 +14,11 @@
 //
 // x, dx: R x C. weight, dweight: C x V, or V x C where `transposed`. bias: V. dz: R x width, for the classes from `first` on.
 
-#include "linear_losses.cuh"
+#include "linear_losses_shared.cuh"
 
 constexpr int SIDE = 128, DEPTH = 8, EACH = 8;  // a tile of a product: SIDE x SIDE, of which a thread has EACH x EACH
 constexpr int ACROSS = SIDE / EACH, THREADS = ACROSS * ACROSS;
 constexpr int PAD = 4;  // floats after each row of a tile: numbers that are stored one below the other have other banks
-constexpr int ROWS = 256, WARPS = ROWS / 32;  // threads where each has a row, or some of them
 constexpr int COLUMNS = 32, PARTS = 8;        // of a block that adds up columns: so many, each in so many parts
 
 // One side of a product: the numbers (i, k) for `length` rows i of the left one, or columns i of the right one. They lie at
@@ -112,18 +111,7 @@ extern "C" __global__ void __launch_bounds__(THREADS)
   __syncthreads();  // what every thread kept is there
   const int row = row0 + threadIdx.x;
   if (threadIdx.x >= SIDE || row >= R) return;
-  const Kept* of_row = of_rows[threadIdx.x];
-  float larger = of_row[0].m, total = 0.0f, below = 0.0f;
-  for (int t = 1; t < ACROSS; t++) larger = fmaxf(larger, of_row[t].m);
-  for (int t = 0; t < ACROSS; t++) {
-    const Kept s = raised(of_row[t], larger);
-    total += s.total;
-    below += s.below;
-  }
-  const size_t at = (size_t)blockIdx.y * R + row;
-  maxima[at] = larger;
-  totals[at] = total;
-  belows[at] = below;
+  slice_of_row(of_rows[threadIdx.x], ACROSS, (size_t)blockIdx.y * R + row, maxima, totals, belows);
 }
 
 // The slices of a row become one, and its loss: a thread for each row.
@@ -139,14 +127,8 @@ extern "C" __global__ void __launch_bounds__(ROWS)
 extern "C" __global__ void __launch_bounds__(ROWS)
     linear_cross_entropy_forward_01_mean(float* loss, const float* losses, int count, int R) {
   __shared__ float sums[WARPS];
-  float sum = 0.0f;
-  for (int i = threadIdx.x; i < R; i += ROWS) sum += losses[i];
-  for (int away = 16; away > 0; away /= 2) sum += __shfl_xor_sync(ALL, sum, away);
-  if (threadIdx.x % 32 == 0) sums[threadIdx.x / 32] = sum;
-  __syncthreads();  // every warp's sum is there
-  if (threadIdx.x > 0) return;
-  for (int w = 1; w < WARPS; w++) sum += sums[w];
-  loss[0] = sum / count;
+  const float mean = mean_of(losses, count, R, sums);
+  if (threadIdx.x == 0) loss[0] = mean;
 }
 
 extern "C" __global__ void __launch_bounds__(THREADS)

@@ -13,11 +13,8 @@
 // x, dx: R x C. weight, dweight: C x V, or V x C where `transposed`. bias: V. dz: R x width, for the classes from `first` on.
 // Rows of x, weight and dz lie in memory with a multiple of 8 numbers each, the last ones zeros; those of dx and dweight do not.
 
-#include <cuda_bf16.h>
-#include <cuda_fp16.h>
-
-#include "linear_losses.cuh"
-#include "ptx.cuh"
+#include "linear_losses_shared.cuh"
+#include "sixteen_bits.cuh"
 
 constexpr int SIDE = 128, DEPTH = 32, STEP = 16, STAGES = 2, THREADS = 256;
 constexpr int DOWN = 64, ACROSS = 32, I = DOWN / 16, J = ACROSS / 8;  // of a warp; I x J tiles of 16 x 8
@@ -25,27 +22,12 @@ constexpr int WARPS_ACROSS = SIDE / ACROSS, SHARES = 4 * WARPS_ACROSS;  // SHARE
 constexpr int EACH = 8;                    // numbers in a copy of 16 bytes
 constexpr int PAD = 8;                     // numbers after each row in shared memory: 8 neighbouring rows have other banks
 constexpr int ROOM = SIDE * (DEPTH + PAD);  // for a tile, which may also be DEPTH rows of SIDE
-constexpr int ROWS = 256, WARPS = ROWS / 32;  // threads where each has a row, or some of them
 constexpr int COLUMNS = 32, PARTS = 8;        // of a block that adds up columns: so many, each in so many parts
 
 template <class T>
-struct Type;
-
+constexpr float SCALE = 1.0f;  // of dz
 template <>
-struct Type<__nv_bfloat16> {
-  static constexpr float SCALE = 1.0f;  // of dz
-  static __device__ void multiply(float (&d)[4], const unsigned (&a)[4], const unsigned (&b)[2]) { mma_m16n8k16_bf16(d, a, b); }
-  static __device__ __nv_bfloat16 rounded(float x) { return __float2bfloat16(x); }
-  static __device__ float number(__nv_bfloat16 x) { return __bfloat162float(x); }
-};
-
-template <>
-struct Type<__half> {
-  static constexpr float SCALE = 16384.0f;
-  static __device__ void multiply(float (&d)[4], const unsigned (&a)[4], const unsigned (&b)[2]) { mma_m16n8k16_f16(d, a, b); }
-  static __device__ __half rounded(float x) { return __float2half(x); }
-  static __device__ float number(__half x) { return __half2float(x); }
-};
+constexpr float SCALE<__half> = 16384.0f;
 
 __device__ int in_memory(int width) { return (width + EACH - 1) / EACH * EACH; }
 
@@ -168,18 +150,7 @@ __device__ void forward(float* maxima, float* totals, float* belows, float* of_t
   __syncthreads();  // what every thread kept is there
   const int row = row0 + threadIdx.x;
   if (threadIdx.x >= SIDE || row >= R) return;
-  const Kept* of_row = of_rows[threadIdx.x];
-  float larger = of_row[0].m, total = 0.0f, below = 0.0f;
-  for (int t = 1; t < SHARES; t++) larger = fmaxf(larger, of_row[t].m);
-  for (int t = 0; t < SHARES; t++) {
-    const Kept s = raised(of_row[t], larger);
-    total += s.total;
-    below += s.below;
-  }
-  const size_t at = (size_t)blockIdx.y * R + row;
-  maxima[at] = larger;
-  totals[at] = total;
-  belows[at] = below;
+  slice_of_row(of_rows[threadIdx.x], SHARES, (size_t)blockIdx.y * R + row, maxima, totals, belows);
 }
 
 // The slices of a row become one, and its loss: a thread for each row.
@@ -190,18 +161,6 @@ extern "C" __global__ void __launch_bounds__(ROWS)
   const int row = blockIdx.x * ROWS + threadIdx.x;
   if (row >= R) return;
   row_of_slices(row, losses, maxima, totals, maxima_of, totals_of, belows_of, of_targets, targets, smoothing, R, V, slice);
-}
-
-template <class T>
-__device__ void mean(T* loss, const float* losses, int count, int R, float* sums) {
-  float sum = 0.0f;
-  for (int i = threadIdx.x; i < R; i += ROWS) sum += losses[i];
-  for (int away = 16; away > 0; away /= 2) sum += __shfl_xor_sync(ALL, sum, away);
-  if (threadIdx.x % 32 == 0) sums[threadIdx.x / 32] = sum;
-  __syncthreads();  // every warp's sum is there
-  if (threadIdx.x > 0) return;
-  for (int w = 1; w < WARPS; w++) sum += sums[w];
-  loss[0] = Type<T>::rounded(sum / count);
 }
 
 template <class T>
@@ -226,7 +185,7 @@ __device__ void slopes(T* dz, const T* x, const T* weight, const T* bias, const 
           const float p = expf(z[i / 2][j][l] + Type<T>::number(bias[column]) - m) * scale;
           slope = p - (smoothing / V + (column == target ? 1.0f - smoothing : 0.0f));
         }
-        dz[(size_t)row * pitch + column - first] = Type<T>::rounded(slope * Type<T>::SCALE);
+        dz[(size_t)row * pitch + column - first] = Type<T>::rounded(slope * SCALE<T>);
       }
   }
 }
@@ -234,7 +193,7 @@ __device__ void slopes(T* dz, const T* x, const T* weight, const T* bias, const 
 // dy / count, and what dz is too large by is taken back.
 template <class T>
 __device__ float share(const T* dy, int count) {
-  return Type<T>::number(dy[0]) / count / Type<T>::SCALE;
+  return Type<T>::number(dy[0]) / count / SCALE<T>;
 }
 
 template <class T>
@@ -310,7 +269,8 @@ extern "C" __global__ void __launch_bounds__(THREADS)
 extern "C" __global__ void __launch_bounds__(ROWS)
     linear_cross_entropy_forward_02_mean_bfloat16(__nv_bfloat16* loss, const float* losses, int count, int R) {
   __shared__ float sums[WARPS];
-  mean(loss, losses, count, R, sums);
+  const float mean = mean_of(losses, count, R, sums);
+  if (threadIdx.x == 0) loss[0] = Type<__nv_bfloat16>::rounded(mean);
 }
 
 extern "C" __global__ void __launch_bounds__(THREADS)
@@ -356,7 +316,8 @@ extern "C" __global__ void __launch_bounds__(THREADS)
 extern "C" __global__ void __launch_bounds__(ROWS)
     linear_cross_entropy_forward_02_mean_float16(__half* loss, const float* losses, int count, int R) {
   __shared__ float sums[WARPS];
-  mean(loss, losses, count, R, sums);
+  const float mean = mean_of(losses, count, R, sums);
+  if (threadIdx.x == 0) loss[0] = Type<__half>::rounded(mean);
 }
 
 extern "C" __global__ void __launch_bounds__(THREADS)

@@ -19,7 +19,6 @@
 constexpr int SIDE = 128, DEPTH = 64, THREADS = 256, STAGES = 4, EACH = 64;  // EACH: numbers of a tile for a thread
 constexpr int PANEL = 64 * 128, PANELS = SIDE / 64;  // bytes of one, and how many a factor has
 constexpr int STAGE = 2 * PANELS * PANEL;
-constexpr int ROWS = 256;  // threads where each has a row
 
 // 128 rows or columns from i0 on, 64 of k from k0 on; zeros beyond the matrix.
 template <bool ALONG_K>

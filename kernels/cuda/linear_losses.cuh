@@ -6,6 +6,7 @@
 constexpr float LOWEST = -3.402823466e+38f;
 constexpr unsigned ALL = 0xffffffffu;
 constexpr int IGNORED = -1;
+constexpr int ROWS = 256;  // threads of a block where each has a row, or some of them
 
 struct Kept {
   float m, total, below;

@@ -3,7 +3,6 @@
 All mistakes of a file are compiled into one library, `planted == k ? wrong : right`, and switched on one after the other.
 """
 
-import ctypes
 import re
 import runpy
 from collections.abc import Callable
@@ -15,11 +14,11 @@ import ml_dtypes
 import numpy as np
 import pytest
 
-from handgrad.kernels.cuda import launch
 from handgrad.kernels.cuda.ladders import LADDERS, rung
-from handgrad.kernels.cuda.on_cpu.kernel import Kernel, KernelError, running
+from handgrad.kernels.cuda.on_cpu.kernel import running
 
-whole = runpy.run_path(str(Path(__file__).with_name("planting.py")))["whole"]
+planting = runpy.run_path(str(Path(__file__).with_name("planting.py")))
+whole = planting["whole"]
 EPS = float(np.finfo(np.float32).eps)
 UNIT = {"float32": 0.0, "float16": 2.0**-11, "bfloat16": 2.0**-8}
 """What one rounding to 16 bits may cost."""
@@ -245,73 +244,49 @@ MISTAKES = {
 """Kind -> (what, what instead). Statements end with a semicolon."""
 
 HARMLESS: dict[tuple[str, str, int], str] = {}
-"""(rung, mistake, which one): why it cannot be caught."""
+"""(stem, mistake, which one): why it cannot be caught."""
 
 
-def with_mistakes(text: str) -> tuple[str, list[tuple[str, int]]]:
-    """The source with a switch, `planted`, for each mistake; and what the numbers mean: (kind, which one of it)."""
-    others = r'extern "C" __global__[^{]*_(?:128|256|float16_64)\(.*?\n}\n'  # one instance of a template is enough
-    text = re.sub(others, "", text, flags=re.DOTALL)
-    code = re.sub(r"//[^\n]*", lambda m: " " * len(m[0]), text)
-    found = [(m, kind, k) for kind, (p, _) in MISTAKES.items() for k, m in enumerate(re.finditer(p, code))]
-    found.sort(key=lambda each: each[0].span())
-    parts, at = [], 0
-    for number, (m, kind, _) in enumerate(found):
-        (start, end), right, wrong = m.span(), m[0], m.expand(MISTAKES[kind][1])
-        assert start >= at, f"{kind} lies inside of another mistake: {right}"
-        switched = f"if (planted != {number}) {right}" if right.endswith(";") else f"(planted == {number} ? {wrong} : {right})"
-        parts += [text[at:start], switched]
-        at = end
-    head = '#include <cstdlib>\nextern "C" __attribute__((visibility("default"))) int planted = atoi(getenv("PLANTED"));\n'
-    return head + "".join(parts) + text[at:], [(kind, k) for _, kind, k in found]
+def of_one_type(stem: str) -> str:
+    """The source with one instance of each template, which is enough."""
+    others = r'extern "C" __global__[^{]*_(?:128|256|float16_64)\(.*?\n}\n'
+    return re.sub(others, "", whole(stem), flags=re.DOTALL)
 
 
-PLANTED = {name: with_mistakes(whole(f"attention_{name}")) for name in RUNGS}
-MUTANTS = [(name, kind, k, number) for name, (_, all) in PLANTED.items() for number, (kind, k) in enumerate(all)]
-KERNELS: dict[tuple[str, str], Kernel] = {}
+STEMS = {f"attention_{name}": name for name in RUNGS}
+PLANTED = planting["Planted"]({stem: of_one_type(stem) for stem in STEMS}, MISTAKES)
 
 
 @pytest.fixture
 def fate(monkeypatch: pytest.MonkeyPatch) -> Callable[[str, int], str | None]:
-    """fate(rung, number of the mistake): what caught it, or None."""
+    """fate(stem, number of the mistake): what caught it, or None."""
 
-    def of(name: str, number: int) -> str | None:
-        def mutated(path: Path, kernel: str) -> Kernel:
-            if (name, kernel) not in KERNELS:
-                KERNELS[name, kernel] = Kernel(path, kernel, PLANTED[name][0])
-            made = KERNELS[name, kernel]
-            ctypes.c_int.in_dll(made._library, "planted").value = number
-            return made
-
-        monkeypatch.setenv("PLANTED", str(number))
-        monkeypatch.setattr(launch, "on_cpu", mutated)
-        pair = rung("attention", name)
+    def of(stem: str, number: int) -> str | None:
+        pair = rung("attention", STEMS[stem])
         one = getattr(pair, "TYPES", ("float32",))[:1]
-        try:
+
+        def trials() -> None:
             for this in SMALL:
                 trial(pair, this, one)
             with running(("forward",), sanitize=True):
                 for this in SMALL[-2:]:
                     trial(pair, this, one)
-        except (AssertionError, KernelError) as caught:
-            return str(caught)
-        return None
+
+        return PLANTED.caught(monkeypatch, stem, number, trials)
 
     return of
 
 
-@pytest.mark.parametrize(("name", "kind", "which", "number"), MUTANTS, ids=[f"{n}-{kind}-{k}" for n, kind, k, _ in MUTANTS])
-def test_a_planted_mistake_is_caught(fate, name, kind, which, number):
-    caught = fate(name, number)
-    assert (caught is None) == ((name, kind, which) in HARMLESS), caught or "it survived"
+@PLANTED.each
+def test_a_planted_mistake_is_caught(fate, stem, kind, which, number):
+    caught = fate(stem, number)
+    assert (caught is None) == ((stem, kind, which) in HARMLESS), caught or "it survived"
 
 
-@every_rung
-def test_what_is_not_changed_is_not_caught(fate, name):
-    assert fate(name, -1) is None
+@pytest.mark.parametrize("stem", PLANTED.sources)
+def test_what_is_not_changed_is_not_caught(fate, stem):
+    assert fate(stem, -1) is None
 
 
 def test_every_kind_of_mistake_is_planted_and_few_are_harmless():
-    assert {kind for _, kind, _, _ in MUTANTS} == set(MISTAKES)
-    assert len(HARMLESS) <= 0.05 * len(MUTANTS)
-    assert set(HARMLESS) <= {m[:3] for m in MUTANTS}
+    PLANTED.are_of_every_kind(HARMLESS)

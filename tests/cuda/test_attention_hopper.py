@@ -5,8 +5,6 @@ planted, since threads, TMA and wgmma see one memory here: fences. Nor is a __sy
 lanes of a warp come together at wgmma in any case.
 """
 
-import ctypes
-import re
 import runpy
 from collections.abc import Callable
 from pathlib import Path
@@ -17,11 +15,10 @@ import ml_dtypes
 import numpy as np
 import pytest
 
-from handgrad.kernels.cuda import launch
 from handgrad.kernels.cuda.ladders import rung
-from handgrad.kernels.cuda.on_cpu.kernel import SCHEDULES, Kernel, KernelError, running
+from handgrad.kernels.cuda.on_cpu.kernel import SCHEDULES, running
 
-whole = runpy.run_path(str(Path(__file__).with_name("planting.py")))["whole"]
+planting = runpy.run_path(str(Path(__file__).with_name("planting.py")))
 RUNGS = ("04_wgmma", "05_warp_specialised")
 BFLOAT16 = np.dtype(ml_dtypes.bfloat16)
 EPS, UNIT, LOST = float(np.finfo(np.float32).eps), 2.0**-8, 2.0**-126
@@ -275,79 +272,50 @@ MISTAKES = {
 FEW = ("greedy", "greedy reverse", "reverse")
 """Schedules for mistakes: TMA late, wgmma late, and both."""
 HARMLESS = {
-    ("04_wgmma", "wait for a product", 4): "the next one is for the same products",
-    ("04_wgmma", "wait for a product", 5): "the one before is for the same products",
+    ("attention_04_wgmma", "wait for a product", 4): "the next one is for the same products",
+    ("attention_04_wgmma", "wait for a product", 5): "the one before is for the same products",
 }
-"""(rung, mistake, which one): why it cannot be caught."""
+"""(stem, mistake, which one): why it cannot be caught."""
 
 
-def with_mistakes(text: str) -> tuple[str, list[tuple[str, int, bool, bool]]]:
-    """The source with a switch, `planted`, for each mistake; and what the numbers mean: (kind, which one of it), and whether it
-    touches the way forward, and the way back.
-    """
-    ways = [text.find(f"void {name}(") for name in ("forward", "gradient_of_keys")]
-    code = re.sub(r"//[^\n]*", lambda m: " " * len(m[0]), text)
-    found = [(m, kind, k) for kind, (p, _) in MISTAKES.items() for k, m in enumerate(re.finditer(p, code))]
-    before, after = [""] * (len(code) + 1), [""] * (len(code) + 1)
-    for number, (m, kind, _) in enumerate(found):
-        wrong, statement = m.expand(MISTAKES[kind][1]), m[0].endswith(";")
-        before[m.start()] += f"if (planted == {number}) {{ {wrong} }} else " if statement else f"(planted == {number} ? "
-        if not statement:
-            before[m.start()] += f"({wrong}) : ("
-            after[m.end()] = "))" + after[m.end()]
-    head = '#include <cstdlib>\nextern "C" __attribute__((visibility("default"))) int planted = atoi(getenv("PLANTED"));\n'
-    body = "".join(after[i] + before[i] + letter for i, letter in enumerate(code))
-    forward, back = (at if at >= 0 else len(text) for at in ways)
-    return head + body, [(kind, k, m.start() < back, not forward < m.start() < back) for m, kind, k in found]
-
-
-PLANTED = {name: with_mistakes(whole(f"attention_{name}")) for name in RUNGS}
-MUTANTS = [(name, kind, k, number) for name, (_, all) in PLANTED.items() for number, (kind, k, *_) in enumerate(all)]
-BOUNDS = {name: {n for n, (kind, *_) in enumerate(all) if kind == "bound of the mask"} for name, (_, all) in PLANTED.items()}
-KERNELS: dict[tuple[str, str], Kernel] = {}
+STEMS = {f"attention_{name}": name for name in RUNGS}
+PLANTED = planting["Planted"]({stem: planting["whole"](stem) for stem in STEMS}, MISTAKES)
 
 
 @pytest.fixture
 def fate(monkeypatch: pytest.MonkeyPatch) -> Callable[[str, int], str | None]:
-    """fate(rung, number of the mistake): what caught it, or None."""
+    """fate(stem, number of the mistake): what caught it, or None. Tried is the way that the mistake touches."""
 
-    def of(name: str, number: int) -> str | None:
-        def mutated(path: Path, kernel: str) -> Kernel:
-            if name not in path.stem:
-                return Kernel(path, kernel)
-            if (name, kernel) not in KERNELS:
-                KERNELS[name, kernel] = Kernel(path, kernel, PLANTED[name][0])
-            made = KERNELS[name, kernel]
-            ctypes.c_int.in_dll(made._library, "planted").value = number
-            return made
+    def of(stem: str, number: int) -> str | None:
+        text, found = planting["whole"](stem), PLANTED.sources[stem][1]
+        of_forward, of_back = (
+            at if at >= 0 else len(text) for at in (text.find(f"void {name}(") for name in ("forward", "gradient_of_keys"))
+        )
+        kind, _, at = found[number] if number >= 0 else ("", 0, 0)
+        forward, back = at < of_back, not of_forward < at < of_back and STEMS[stem] == RUNGS[0]
+        pair = rung("attention", STEMS[stem])
 
-        monkeypatch.setenv("PLANTED", str(number))
-        monkeypatch.setattr(launch, "on_cpu", mutated)
-        try:
-            forward, back = PLANTED[name][1][number][2:] if number >= 0 else (True, True)
+        def trials() -> None:
             for this in SMALL:
-                trial(rung("attention", name), this, forward, back and name == RUNGS[0], FEW)
-            if number in BOUNDS[name]:  # what is read beside a mask is not used, but it may be nobody's memory
-                trial(rung("attention", name), MASKED, forward, back and name == RUNGS[0], FEW[:1], sanitize=True)
-        except (AssertionError, KernelError) as caught:
-            return str(caught)
-        return None
+                trial(pair, this, forward, back, FEW)
+            if kind == "bound of the mask":  # what is read beside a mask is not used, but it may be nobody's memory
+                trial(pair, MASKED, forward, back, FEW[:1], sanitize=True)
+
+        return PLANTED.caught(monkeypatch, stem, number, trials)
 
     return of
 
 
-@pytest.mark.parametrize(("name", "kind", "which", "number"), MUTANTS, ids=[f"{n}-{kind}-{k}" for n, kind, k, _ in MUTANTS])
-def test_a_planted_mistake_is_caught(fate, name, kind, which, number):
-    caught = fate(name, number)
-    assert (caught is None) == ((name, kind, which) in HARMLESS), caught or "it survived"
+@PLANTED.each
+def test_a_planted_mistake_is_caught(fate, stem, kind, which, number):
+    caught = fate(stem, number)
+    assert (caught is None) == ((stem, kind, which) in HARMLESS), caught or "it survived"
 
 
-@every_rung
-def test_what_is_not_changed_is_not_caught(fate, name):
-    assert fate(name, -1) is None
+@pytest.mark.parametrize("stem", PLANTED.sources)
+def test_what_is_not_changed_is_not_caught(fate, stem):
+    assert fate(stem, -1) is None
 
 
 def test_every_kind_of_mistake_is_planted_and_few_are_harmless():
-    assert {kind for _, kind, _, _ in MUTANTS} == set(MISTAKES)
-    assert len(HARMLESS) <= 0.05 * len(MUTANTS)
-    assert set(HARMLESS) <= {m[:3] for m in MUTANTS}
+    PLANTED.are_of_every_kind(HARMLESS)

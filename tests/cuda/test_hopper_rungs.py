@@ -1,7 +1,7 @@
 """The rungs for sm_90a on sizes of their own, and mistakes planted in them, one at a time, which must be caught."""
 
 import ctypes
-import re
+import runpy
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
@@ -11,13 +11,11 @@ import ml_dtypes
 import numpy as np
 import pytest
 
-import handgrad
-from handgrad.kernels.cuda import launch, softmax_06_cluster, tensor_maps
+from handgrad.kernels.cuda import softmax_06_cluster, tensor_maps
 from handgrad.kernels.cuda.ladders import LADDERS, rung
-from handgrad.kernels.cuda.on_cpu.kernel import Kernel, KernelError
 from handgrad.kernels.cuda.on_cpu.tensor_map import TensorMap
 
-FOLDER = Path(handgrad.__path__[0], "kernels", "cuda")
+planting = runpy.run_path(str(Path(__file__).with_name("planting.py")))
 PRODUCTS = {f"matmul_{name}": rung("matmul", name) for name in LADDERS["matmul"] if name >= "09"}
 PAIRS: dict[str, Any] = {**PRODUCTS, "softmax_06_cluster": softmax_06_cluster.production}
 
@@ -110,12 +108,12 @@ def test_what_the_driver_is_asked_for(monkeypatch):
 # ---- mistakes
 
 MISTAKES = {
-    "no barrier": (r"(?:__syncthreads|cluster_sync)\(\);", None),
-    "no wait for a stage": (r"mbarrier_wait(?:_cluster)?\(&(?:full|empty)\[s\], [^;]*\);", None),
-    "no arrival": (r"if \(lane (?:== 0|< TOGETHER)\) mbarrier_arrive[^;]*;", None),
-    "no commit": (r"wgmma_commit\(\);", None),
-    "no fence of wgmma": (r"wgmma_fence\(sums\);", None),
-    "no fence": (r"(?:fence_async_proxy|mbarrier_init_fence)\(\);", None),
+    "no barrier": (r"(?:__syncthreads|cluster_sync)\(\);", ""),
+    "no wait for a stage": (r"mbarrier_wait(?:_cluster)?\(&(?:full|empty)\[s\], [^;]*\);", ""),
+    "no arrival": (r"if \(lane (?:== 0|< TOGETHER)\) mbarrier_arrive[^;]*;", ""),
+    "no commit": (r"wgmma_commit\(\);", ""),
+    "no fence of wgmma": (r"wgmma_fence\(sums\);", ""),
+    "no fence": (r"(?:fence_async_proxy|mbarrier_init_fence)\(\);", ""),
     "wait for a copy": (r"cp_async_wait<1>\(\);", "cp_async_wait<2>();"),
     "wait for wgmma": (r"wgmma_wait<0>\(sums\);", "wgmma_wait<1>(sums);"),
     "direction": (r"(wgmma_m64n\d+k16)<!A_ALONG_K, !B_ALONG_K>([^;]*;)", r"\1<!A_ALONG_K, B_ALONG_K>\2"),
@@ -148,7 +146,7 @@ MISTAKES = {
     "tail of a part": (r"j \+ [123] < length", "true"),
     "last part": (r"min\(each, N - first\)", "each"),
 }  # fmt: skip
-"""What is looked for in the code, and what stands there instead; None where the statement is left out."""
+"""Kind -> (what, what instead). Statements end with a semicolon."""
 
 HARMLESS = {
     **{(stem, "no fence", 0): "the emulator's threads, TMA and wgmma see one memory" for stem in PRODUCTS},
@@ -157,74 +155,33 @@ HARMLESS = {
 """(stem, mistake, which one): why it cannot be caught."""
 
 
-def code_of(stem: str) -> str:
-    return re.sub(r"//[^\n]*", lambda m: " " * len(m[0]), (FOLDER / f"{stem}.cu").read_text())
+PLANTED = planting["Planted"]({stem: planting["whole"](stem) for stem in SIZES}, MISTAKES)
 
 
-def mutants(stem: str) -> list[tuple[str, str, int]]:
-    code = code_of(stem)
-    return [(stem, kind, k) for kind, (pattern, _) in MISTAKES.items() for k, _ in enumerate(re.finditer(pattern, code))]
+@pytest.fixture
+def fate(monkeypatch: pytest.MonkeyPatch, trial: Callable[..., None]) -> Callable[[str, int], str | None]:
+    """fate(stem, number of the mistake): what caught it, or None."""
+
+    def of(stem: str, number: int) -> str | None:
+        def trials() -> None:
+            for size in SIZES[stem] if number >= 0 else SIZES[stem][:1]:
+                trial(stem.split("_")[0], PAIRS[stem], size)
+
+        return PLANTED.caught(monkeypatch, stem, number, trials)
+
+    return of
 
 
-MUTANTS = [mutant for stem in SIZES for mutant in mutants(stem)]
-
-
-def with_all_mistakes(stem: str) -> str:
-    """The kernels of a file with all mistakes at once, of which the variable `mistake` picks one: so it compiles only once.
-
-    A statement becomes `if (mistake == k) ...; else ...;`, an expression `(mistake == k ? ... : ...)`.
-    """
-    code, before, after = code_of(stem), {}, {}
-    for _, kind, which in mutants(stem):
-        pattern, replacement = MISTAKES[kind]
-        found, number = list(re.finditer(pattern, code))[which], MUTANTS.index((stem, kind, which))
-        if replacement is None:
-            opening, closing = f"if (mistake != {number}) ", ""
-        elif found[0].endswith(";"):
-            opening, closing = f"if (mistake == {number}) {found.expand(replacement)} else ", ""
-        else:
-            opening, closing = f"(mistake == {number} ? ({found.expand(replacement)}) : (", "))"
-        before[found.start()] = before.get(found.start(), "") + opening
-        after[found.end()] = closing + after.get(found.end(), "")
-    text = "".join(after.get(i, "") + before.get(i, "") + letter for i, letter in enumerate(code))
-    return f'extern "C" __attribute__((visibility("default"))) int mistake;\nint mistake = -1;\n{text}'
-
-
-@pytest.fixture(scope="module")
-def kernels() -> Callable[[str, int], Callable[[Path, str], Kernel]]:
-    """kernels(stem, mistake) is what takes the place of launch.on_cpu."""
-    made: dict[str, Kernel] = {}
-
-    def with_mistake(stem: str, mistake: int) -> Callable[[Path, str], Kernel]:
-        def kernel(path: Path, name: str) -> Kernel:
-            found = made.setdefault(name, Kernel(path, name, with_all_mistakes(stem)))
-            ctypes.c_int.in_dll(found._library, "mistake").value = mistake
-            return found
-
-        return kernel
-
-    return with_mistake
-
-
-@pytest.mark.parametrize(("stem", "kind", "which"), MUTANTS, ids=[f"{s}-{k}-{i}" for s, k, i in MUTANTS])
-def test_a_planted_mistake_is_caught(stem, kind, which, trial, kernels, monkeypatch):
-    monkeypatch.setattr(launch, "on_cpu", kernels(stem, MUTANTS.index((stem, kind, which))))
-    caught = None
-    try:
-        for size in SIZES[stem]:
-            trial(stem.split("_")[0], PAIRS[stem], size)
-    except (AssertionError, KernelError) as said:
-        caught = str(said)
+@PLANTED.each
+def test_a_planted_mistake_is_caught(fate, stem, kind, which, number):
+    caught = fate(stem, number)
     assert (caught is None) == ((stem, kind, which) in HARMLESS), caught or "it survived"
 
 
-@pytest.mark.parametrize("stem", SIZES)
-def test_without_a_mistake_nothing_is_caught(stem, trial, kernels, monkeypatch):
-    monkeypatch.setattr(launch, "on_cpu", kernels(stem, -1))
-    trial(stem.split("_")[0], PAIRS[stem], SIZES[stem][0])
+@pytest.mark.parametrize("stem", PLANTED.sources)
+def test_what_is_not_changed_is_not_caught(fate, stem):
+    assert fate(stem, -1) is None
 
 
 def test_every_kind_of_mistake_is_planted_and_few_are_harmless():
-    assert {kind for _, kind, _ in MUTANTS} == set(MISTAKES)
-    assert len(HARMLESS) <= 0.05 * len(MUTANTS)
-    assert set(HARMLESS) <= set(MUTANTS)
+    PLANTED.are_of_every_kind(HARMLESS)
