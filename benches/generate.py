@@ -80,7 +80,7 @@ def measured_bandwidth(threads: int) -> float:
     """GB/s that memory can be read with, by all threads."""
     with Worker("limits.py") as worker:
         worker.ask("start", threads=threads)
-        return round(worker.ask("bandwidth", size=4 * max(roofline.cache_sizes().values()), seconds=0.3), 1)
+        return round(worker.ask("bandwidth", size=4 * max(roofline.caches().values()), seconds=0.3), 1)
 
 
 def show(tables: dict[str, dict[str, Any]], bandwidth: float) -> None:

@@ -6,28 +6,21 @@ what bounds it. Bandwidth depends on where the bytes lie: those of warm arrays a
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import harness
 
+from handgrad.kernels.cpu.caches import cache_sizes
+
 MARGIN = 1.1
 """More than this share of a limit is an error: ours, or the limit's, whose measurement is as noisy as any other."""
 
-CACHES = Path("/sys/devices/system/cpu/cpu0/cache")
 USUAL = {"L1": 32 << 10, "L2": 1 << 20, "L3": 16 << 20}
 
 
-def cache_sizes() -> dict[str, int]:
-    """Bytes of each level that one core can use."""
-    found = {}
-    for folder in sorted(CACHES.glob("index*")):
-        if (folder / "type").read_text().strip() != "Instruction":
-            text = (folder / "size").read_text().strip()
-            found[f"L{(folder / 'level').read_text().strip()}"] = int(text.rstrip("KM")) << {"K": 10, "M": 20}.get(
-                text[-1], 0
-            )
-    return found or USUAL
+def caches() -> dict[str, int]:
+    """Bytes of each level that a core can use; what is usual where the machine does not tell."""
+    return cache_sizes() or USUAL
 
 
 def measure(threads: int) -> dict[str, Any]:
@@ -77,7 +70,7 @@ class Ceiling:
         return True
 
     def _measured(self) -> dict[str, Any]:
-        sizes, threads = cache_sizes(), self.threads
+        sizes, threads = caches(), self.threads
         last = max(sizes.values())
         peak = round(self.worker.ask("peak", seconds=1.0), 1)
         found: dict[str, Any] = {"threads": threads, "peak": peak, "last_cache": last, "levels": {}}

@@ -104,8 +104,6 @@ def test_limits_by_hand(benches: Any) -> None:
     better = benches.roofline.higher(limits, again)
     assert [better["peak"], *(better["levels"][name]["bandwidth"] for name in ("L1", "memory"))] == [50.0, 15.0, 2.0]
     assert better["levels"]["L1"]["holds"] == 100
-    sizes = benches.roofline.cache_sizes()
-    assert sizes and all(1 << 12 <= size <= 1 << 32 for size in sizes.values())
 
 
 def test_samples_that_waited_are_dropped_and_counted(benches: Any) -> None:

@@ -4,8 +4,8 @@ Numba's own `cache=True` looks only at the file of the function itself, so an ed
 unnoticed. Here the cache lies in a folder named after the hash of every source in `kernels/cpu/`: any edit starts a
 fresh one. A folder that cannot be written means no cache, never a failure.
 
-Flags. No function uses `fastmath=True`. `nnan` and `ninf` would let LLVM assume that NaN and infinity never happen;
-then a diverging run would show finite nonsense. What is used is named at the function:
+Flags. `nnan` and `ninf` are on nowhere: they would let LLVM assume that NaN and infinity never happen, and then a diverging
+run would show finite nonsense. What is used is named at the function:
 
   CONTRACT   a * b + c may become one fused multiply-add (one rounding fewer); nothing is reordered
   REDUCE     sums may also be reordered, which is what lets a reduction run in vector lanes. The order depends on the

@@ -34,14 +34,15 @@ import numba
 import numpy as np
 from numba import prange
 
+from .caches import cache_sizes
 from .jit import CONTRACT, FLOATS, REDUCE, frozen, jit, lent
 from .packing import ask_for, pack
-from .tile import ROWS, SECOND_CACHE, VECTOR_BYTES, lanes_of, make_tile, never_inline
+from .tile import ROWS, VECTOR_BYTES, lanes_of, make_tile, never_inline
 
 _tile, _tile_half, _tile_narrow = make_tile(ROWS, 2), make_tile(ROWS // 2, 2), make_tile(ROWS, 1)
 _tile_and_bias, _tile_row = make_tile(ROWS, 2, takes_row=True), make_tile(1, 2)
 
-KC, PANELS = (256, 24) if SECOND_CACHE >= 2 << 20 else (384, 12)
+KC, PANELS = (256, 24) if cache_sizes().get("L2", 0) >= 2 << 20 else (384, 12)
 """Most of k at a time, so that an A panel (16 or 24 KB in float32) fits the first cache; most panels of B at a time (0.75 or
 0.6 MB), in the second. A is packed anew for each so many panels: where there is room for more, that is 5% (Intel, 2 MB).
 """

@@ -9,7 +9,6 @@ LANES for float32 is 16 where the machine has AVX-512 and 8 elsewhere (half for 
 accumulators fill half of the machine's vector registers. LLVM splits the vectors on machines with narrower ones.
 """
 
-from pathlib import Path
 from typing import Any
 
 import llvmlite.binding
@@ -20,22 +19,10 @@ from numba.core import cgutils
 from .exp import exp_of_vector
 from .jit import intrinsic, jit, numba_settings
 
-
-def second_cache(folder: Path = Path("/sys/devices/system/cpu/cpu0/cache/index2")) -> int:
-    """Bytes of the second cache as Linux tells them, 1 MB where nobody does."""
-    try:
-        text = (folder / "size").read_text().strip()
-        return int(text.rstrip("KM")) << {"K": 10, "M": 20}.get(text[-1:], 0)
-    except (OSError, ValueError):
-        return 1 << 20
-
-
 # NUMBA_CPU_NAME asks for code for another machine: then nothing is assumed.
 _WIDE = not numba_settings.CPU_NAME and bool(llvmlite.binding.get_host_cpu_features().get("avx512f", False))
 VECTOR_BYTES = 64 if _WIDE else 32
 ROWS = 8 if _WIDE else 4
-SECOND_CACHE = second_cache()
-"""Bytes of a core's second cache."""
 _INDEX = ir.IntType(64)
 
 

@@ -204,10 +204,3 @@ def test_a_thread_keeps_its_panels():
     first = matmul._spaces.of(1, np.dtype(np.float32))
     assert matmul._spaces.of(1, np.dtype(np.float32)) is first
     assert first.ctypes.data % tile.VECTOR_BYTES == 0
-
-
-@pytest.mark.parametrize(("text", "size"), [("2048K\n", 2 << 20), ("1M", 1 << 20), ("nonsense", 1 << 20), (None, 1 << 20)])
-def test_the_second_cache_is_what_linux_says(tmp_path, text, size):
-    if text is not None:
-        (tmp_path / "size").write_text(text)
-    assert tile.second_cache(tmp_path) == size
